@@ -1,0 +1,136 @@
+/**
+ * What a machine is made of, as data: the shape every preset fills in and
+ * every `--machine=FILE.json` is validated against.
+ *
+ * A constant never depends on how many threads run or on which vmap layer is
+ * in use: it describes hardware. Times are integer cycles of the CPU clock
+ * unless the name says otherwise.
+ */
+
+/** Where a constant comes from: a public source, or how it was fitted. */
+export interface Source {
+  /** Dotted path of the field, such as `"cache.sameSocketCycles"`; a section name covers all of its fields. */
+  readonly field: string;
+  /** Title, and page or section, of the public document; or `"fitted: ..."`, `"chosen: ..."`. */
+  readonly source: string;
+}
+
+/** Translation cache of one level. */
+export interface TlbLevelSpec {
+  /** Entries for base pages; 0 = this level does not exist. */
+  readonly entries: number;
+  /** Ways of a set; equal to `entries` = fully associative. Divides `entries`. */
+  readonly ways: number;
+}
+
+/** Everything the emulated machine is built from. */
+export interface MachineSpec {
+  /** Name accepted by `--machine=`. */
+  readonly name: string;
+  /** One line for `--help` and the boot log. */
+  readonly description: string;
+  /** CPU clock, hertz. */
+  readonly clockHz: number;
+  /** Average cycles per instruction of kernel code that hits its caches. */
+  readonly cyclesPerInstruction: number;
+  readonly topology: {
+    readonly sockets: number;
+    readonly coresPerSocket: number;
+    /** NUMA nodes; sockets are dealt to nodes in order. Divides or equals `sockets`. */
+    readonly nodes: number;
+  };
+  readonly memory: {
+    /** Bytes of RAM in each node. */
+    readonly bytesPerNode: number;
+    /** Bytes of one cache line. */
+    readonly lineBytes: number;
+  };
+  readonly paging: {
+    /** Page-table format. */
+    readonly format: "x86-64" | "i386-pae" | "ia64-16k";
+    /** log2 of the base page size in bytes; follows from the format, stated so that readers see it. */
+    readonly pageShift: number;
+  };
+  /** Kernel virtual ranges, each `[start, end)`, as the low 48 bits in hex such as `"0xc20000000000"`. */
+  readonly layout: {
+    /** Linear map of all (i386: low) memory. */
+    readonly directMapStart: string;
+    readonly vmallocStart: string;
+    readonly vmallocEnd: string;
+    readonly modulesStart: string;
+    readonly modulesEnd: string;
+  };
+  readonly cache: {
+    /** Load or store that hits the CPU's own cache. */
+    readonly hitCycles: number;
+    /** Line held by another core of this socket. */
+    readonly sameSocketCycles: number;
+    /** Line held by a core of another socket. */
+    readonly otherSocketCycles: number;
+    /** Line in memory of this CPU's node. */
+    readonly memoryLocalCycles: number;
+    /** Line in memory of another node. */
+    readonly memoryRemoteCycles: number;
+  };
+  readonly atomic: {
+    /** Added to any locked read-modify-write, wherever the line is. */
+    readonly lockedCycles: number;
+  };
+  readonly tlb: {
+    readonly l1: TlbLevelSpec;
+    readonly l2: TlbLevelSpec;
+    /** Entries for large pages (2 MiB on x86-64 and PAE), beside the base-page ones. */
+    readonly large: TlbLevelSpec;
+    /** Added to an access that misses L1 and hits L2. */
+    readonly l2HitCycles: number;
+    /** Fixed part of a page walk; each table read is charged as a cache access beside it. */
+    readonly walkCycles: number;
+    /** Page walker caches upper levels: a walk reads only the last table. */
+    readonly walkCachesUpper: boolean;
+    /** `invlpg` of one page. */
+    readonly invlpgCycles: number;
+    /** Flush of all non-global entries (reload of CR3). */
+    readonly flushCycles: number;
+    /** Flush of everything, global entries too (CR4.PGE off and on). */
+    readonly flushGlobalCycles: number;
+  };
+  readonly ipi: {
+    /** Sender's cost of one write to the interrupt command register. */
+    readonly sendCycles: number;
+    /** From that write to the interrupt's arrival at the target. */
+    readonly deliverCycles: number;
+    /** `"mask"`: one write reaches a whole mask of CPUs; `"each"`: one write a target. */
+    readonly broadcast: "mask" | "each";
+  };
+  readonly irq: {
+    /** Recognition, vectoring, register save. */
+    readonly entryCycles: number;
+    /** Register restore, `iret`. */
+    readonly exitCycles: number;
+    /** End-of-interrupt write to the local APIC. */
+    readonly ackCycles: number;
+  };
+  readonly idle: {
+    /** From an interrupt's arrival at a halted CPU to its first instruction. */
+    readonly wakeCycles: number;
+  };
+  /** The clock that `ktime_get()` reads. */
+  readonly clocksource: {
+    readonly name: "hpet" | "acpi_pm" | "tsc" | "itc" | "rtc";
+    /** One read. */
+    readonly readCycles: number;
+    /** One device serves one CPU at a time, rather than a register in each CPU. */
+    readonly shared: boolean;
+  };
+  readonly kernel: {
+    /** Timer ticks a second (CONFIG_HZ). */
+    readonly hz: number;
+    /** Spinlocks are 2.6.25+ ticket locks (x86), or the older test-and-set kind (ia64 of 2.6.27). */
+    readonly ticketLocks: boolean;
+    /** NR_CPUS the kernel is built for; at least the CPUs present. Sizes the vmap blocks. */
+    readonly nrCpus: number;
+    /** Default of hashdist= (NUMA x86-64 and ia64 kernels: true). */
+    readonly hashdist: boolean;
+  };
+  readonly sources: readonly Source[];
+}
