@@ -1,0 +1,552 @@
+/**
+ * The only door from kernel to hardware.
+ *
+ * Functions that return {@linkcode Steps} are *operations on shared state*: they
+ * happen in the order of virtual time, and other CPUs may run before them. Use
+ * them as `yield* load(t, cell)`. Plain functions touch the running CPU alone:
+ * they charge time and nobody else runs.
+ *
+ * An operation is not a generator but a slot in its context, filled in by the
+ * function and driven by `yield*` (an iterator needs no more than `next()`), so
+ * that it allocates nothing. A context has one operation under way at a time;
+ * starting a second one is a missing `yield*` and throws.
+ */
+import { Context, type PendingOp } from "./sim/context.ts";
+import type { Cpu } from "./sim/cpu.ts";
+import { CpuState } from "./sim/cpu.ts";
+import type { Steps } from "./sim/steps.ts";
+import type { Cell } from "./hw/cell.ts";
+import type { CacheLine } from "./hw/line.ts";
+import type { Machine } from "./hw/machine.ts";
+
+export { enter, leave } from "./sim/context.ts";
+export type { Steps } from "./sim/steps.ts";
+export { ksym, type Sym } from "./sim/symbol.ts";
+
+/** Kinds of operation, as observers see them. */
+export const OpKind = {
+  LOAD: 0,
+  STORE: 1,
+  XCHG: 2,
+  CMPXCHG: 3,
+  ADD: 4,
+  SPIN: 5,
+  RELAX: 6,
+  HALT: 7,
+  SWITCH: 8,
+  IPI: 9,
+  CLOCK: 10,
+  LINE_READ: 11,
+  LINE_WRITE: 12,
+  PHYS_READ: 13,
+  PHYS_WRITE: 14,
+  VIRT_READ: 15,
+  VIRT_WRITE: 16,
+  PTE_RUN: 17,
+  ADD_LOW: 18,
+} as const;
+
+const KIND_NAMES = Object.keys(OpKind);
+
+const enum OpState {
+  IDLE,
+  READY,
+  WAITING,
+  PARKED,
+  DONE,
+}
+
+const YIELD: IteratorResult<void, unknown> = { done: false, value: undefined };
+
+/** A context's operation slot; see the file's head. */
+export class Op implements PendingOp {
+  #state: OpState = OpState.IDLE;
+  #kind = 0;
+  #cell: Cell<unknown> | null = null;
+  #line: CacheLine | null = null;
+  #a: unknown = 0;
+  #b: unknown = 0;
+  #c = 0;
+  #d = 0;
+  /** Line of the only load since the last `cpu_relax()`; `null` = none, or several. */
+  #spinLine: CacheLine | null = null;
+  #loads = 0;
+  readonly #result: { done: true; value: unknown } = {
+    done: true,
+    value: undefined,
+  };
+
+  constructor(readonly machine: Machine, readonly context: MachineContext) {}
+
+  /** Fills the slot in. */
+  begin<T>(
+    kind: number,
+    cell: Cell<unknown> | null,
+    line: CacheLine | null,
+    a: unknown,
+    b: unknown,
+    c = 0,
+    d = 0,
+  ): Steps<T> {
+    if (this.#state !== OpState.IDLE) {
+      throw new TypeError(
+        `Cannot start ${KIND_NAMES[kind]} as ${this.describe()} is under way: a "yield*" is missing`,
+      );
+    }
+    this.#state = OpState.READY;
+    this.#kind = kind;
+    this.#cell = cell;
+    this.#line = line;
+    this.#a = a;
+    this.#b = b;
+    this.#c = c;
+    this.#d = d;
+    return this as unknown as Steps<T>;
+  }
+
+  [Symbol.iterator](): this {
+    return this;
+  }
+
+  next(): IteratorResult<void, unknown> {
+    const cpu = this.context.cpu;
+    if (this.#state === OpState.READY) {
+      if (cpu.clock >= cpu.limit) {
+        this.#state = OpState.WAITING;
+        return YIELD;
+      }
+      if (!this.#perform(cpu)) return this.#parked();
+    } else if (this.#state !== OpState.DONE && !this.#perform(cpu)) {
+      return this.#parked();
+    }
+    this.#state = OpState.IDLE;
+    return this.#result;
+  }
+
+  retry(): boolean {
+    const done = this.#perform(this.context.cpu);
+    this.#state = done ? OpState.DONE : OpState.PARKED;
+    return done;
+  }
+
+  describe(): string {
+    const where = this.#cell === null ? "" : ` of ${this.#cell.name}`;
+    const holder = this.#cell?.holder?.describeHolder() ?? null;
+    return `${KIND_NAMES[this.#kind]}${where}${
+      holder === null ? "" : `, ${holder}`
+    }`;
+  }
+
+  #parked(): IteratorResult<void, unknown> {
+    this.#state = OpState.PARKED;
+    return YIELD;
+  }
+
+  /** @returns Whether it is done; `false` = parked, or has handed over the CPU. */
+  #perform(cpu: Cpu): boolean {
+    const machine = this.machine;
+    const result = this.#result;
+    switch (this.#kind) {
+      case OpKind.LOAD: {
+        const cell = this.#cell!;
+        this.#loads++;
+        this.#spinLine = this.#loads === 1 ? cell.line : null;
+        this.#until(cpu, machine.coherence.read(cpu, cell.line));
+        result.value = cell.value;
+        break;
+      }
+      case OpKind.STORE:
+        this.#write(cpu, this.#cell!, this.#a);
+        result.value = undefined;
+        break;
+      case OpKind.XCHG:
+        result.value = this.#cell!.value;
+        this.#writeLocked(cpu, this.#cell!, this.#a);
+        break;
+      case OpKind.CMPXCHG: {
+        const old = this.#cell!.value;
+        result.value = old;
+        this.#writeLocked(cpu, this.#cell!, old === this.#a ? this.#b : old);
+        break;
+      }
+      case OpKind.ADD: {
+        const sum = ((this.#cell!.value as number) + (this.#a as number)) | 0;
+        result.value = sum;
+        this.#writeLocked(cpu, this.#cell!, sum);
+        break;
+      }
+      case OpKind.ADD_LOW: {
+        const old = this.#cell!.value as number;
+        const low = (old + (this.#a as number)) & 0xffff;
+        this.#write(cpu, this.#cell!, (old & ~0xffff) | low);
+        result.value = undefined;
+        break;
+      }
+      case OpKind.SPIN: {
+        const cell = this.#cell as Cell<number>;
+        this.#until(cpu, machine.coherence.read(cpu, cell.line));
+        result.value = cell.value;
+        if ((cell.value & (this.#a as number)) === this.#b) break;
+        return this.#park(cpu, cell.line);
+      }
+      case OpKind.RELAX: {
+        const line = this.#spinLine;
+        const unchanged = line !== null && machine.coherence.has(cpu, line);
+        if (unchanged) return this.#park(cpu, line);
+        this.#loads = 0;
+        this.#spinLine = null;
+        result.value = undefined;
+        break;
+      }
+      case OpKind.HALT:
+        if (this.#state !== OpState.PARKED) {
+          machine.engine.setIrqs(cpu, true);
+          if (cpu.nextIrqAt > cpu.clock) cpu.state = CpuState.HALTED;
+          return false; // an interrupt comes first in either case
+        }
+        result.value = undefined;
+        break;
+      case OpKind.SWITCH:
+        if (this.#state !== OpState.PARKED) {
+          machine.switchTo(cpu, this.#a as MachineContext);
+          return false; // done when somebody switches back
+        }
+        result.value = undefined;
+        break;
+      case OpKind.IPI:
+        machine.sendIpi(cpu, this.#a as number, this.#b as number);
+        result.value = undefined;
+        break;
+      case OpKind.CLOCK:
+        this.#until(cpu, machine.readClock(cpu));
+        result.value = cpu.clock;
+        break;
+      case OpKind.LINE_READ:
+        this.#until(cpu, machine.coherence.read(cpu, this.#line!));
+        result.value = undefined;
+        break;
+      case OpKind.LINE_WRITE:
+        this.#until(cpu, machine.coherence.write(cpu, this.#line!));
+        result.value = undefined;
+        break;
+      case OpKind.PHYS_READ:
+        result.value = machine.physRead(this.context, this.#c, this.#d);
+        break;
+      case OpKind.PHYS_WRITE:
+        machine.physWrite(this.context, this.#c, this.#d, this.#a as number);
+        result.value = undefined;
+        break;
+      case OpKind.VIRT_READ:
+        result.value = machine.mmu.read(this.context, this.#c, this.#d);
+        break;
+      case OpKind.VIRT_WRITE:
+        machine.mmu.write(this.context, this.#c, this.#d, this.#a as number);
+        result.value = undefined;
+        break;
+      case OpKind.PTE_RUN:
+        result.value = (this.#a as PteRun).run(this.context, this.#c, this.#d);
+        break;
+    }
+    const observer = machine.engine.observer;
+    if (observer !== null && observer.operation !== undefined) {
+      observer.operation(
+        this.context,
+        this.#kind,
+        this.#cell ?? this.#line ?? this.#c,
+        result.value as number,
+      );
+    }
+    return true;
+  }
+
+  #until(cpu: Cpu, at: number): void {
+    const cycles = at - cpu.clock;
+    if (cycles > 0) this.machine.engine.advance(this.context, cycles);
+  }
+
+  #write(cpu: Cpu, cell: Cell<unknown>, value: unknown): void {
+    this.#until(cpu, this.machine.coherence.write(cpu, cell.line));
+    cell.value = value;
+    const waiters = cell.line.waiters;
+    if (waiters !== null && waiters.length > 0) {
+      this.machine.engine.wake(cell.line, cpu.clock);
+    }
+  }
+
+  #writeLocked(cpu: Cpu, cell: Cell<unknown>, value: unknown): void {
+    this.machine.engine.advance(this.context, this.machine.lockedCycles);
+    this.#write(cpu, cell, value);
+  }
+
+  #park(cpu: Cpu, line: CacheLine): false {
+    if (this.#state !== OpState.PARKED) cpu.waitingSince = cpu.clock;
+    this.machine.engine.park(cpu, line);
+    return false;
+  }
+}
+
+/** Several page-table entries of one cache line, read or written as one operation. */
+export interface PteRun {
+  /** Performs it on `pfn`'s entries from `index` on; called in its turn. */
+  run(t: MachineContext, pfn: number, index: number): unknown;
+}
+
+/** A context of a given machine, with its operation slot. */
+export class MachineContext extends Context {
+  override readonly op: Op;
+  /** Innermost context of a thread that is switched out. */
+  resumeAt: Context | null = null;
+
+  constructor(readonly machine: Machine, name: string, isInterrupt: boolean) {
+    super(name, isInterrupt);
+    this.op = new Op(machine, this);
+  }
+}
+
+/** Charges `instructions` of straight-line kernel code. Plain. */
+export function charge(t: MachineContext, instructions: number): void {
+  const engine = t.machine.engine;
+  const cycles = (instructions * t.machine.cyclesPerInstruction + 0.5) | 0;
+  t.cpu.clock += cycles;
+  engine.cyclesBySym[t.stack[t.depth - 1]] += cycles;
+}
+
+/** Charges `cycles` of hardware time. Plain. */
+export function charge_cycles(t: MachineContext, cycles: number): void {
+  t.machine.engine.advance(t, cycles);
+}
+
+/** Reads `cell`. An ordinary load. */
+export function load<T>(t: MachineContext, cell: Cell<T>): Steps<T> {
+  return t.op.begin(OpKind.LOAD, cell as Cell<unknown>, null, 0, 0);
+}
+
+/** {@linkcode load} that says: unlocked on purpose. */
+export const READ_ONCE: typeof load = load;
+
+/** Writes `cell`. An ordinary store. */
+export function store<T>(
+  t: MachineContext,
+  cell: Cell<T>,
+  value: T,
+): Steps<void> {
+  return t.op.begin(OpKind.STORE, cell as Cell<unknown>, null, value, 0);
+}
+
+/** {@linkcode store} that says: unlocked on purpose. */
+export const WRITE_ONCE: typeof store = store;
+
+/** Locked exchange. @returns The old value. */
+export function xchg<T>(t: MachineContext, cell: Cell<T>, value: T): Steps<T> {
+  return t.op.begin(OpKind.XCHG, cell as Cell<unknown>, null, value, 0);
+}
+
+/** Locked compare and exchange. @returns The old value, equal to `old` on success. */
+export function cmpxchg<T>(
+  t: MachineContext,
+  cell: Cell<T>,
+  old: T,
+  value: T,
+): Steps<T> {
+  return t.op.begin(OpKind.CMPXCHG, cell as Cell<unknown>, null, old, value);
+}
+
+/** Locked add on 32 bits, as on `atomic_t`. @returns The new value. */
+export function atomic_add_return(
+  t: MachineContext,
+  cell: Cell<number>,
+  value: number,
+): Steps<number> {
+  return t.op.begin(OpKind.ADD, cell as Cell<unknown>, null, value, 0);
+}
+
+/** Adds to the low 16 bits, not locked: the owner's half of a ticket lock. */
+export function add_low_half(
+  t: MachineContext,
+  cell: Cell<number>,
+  value: number,
+): Steps<void> {
+  return t.op.begin(OpKind.ADD_LOW, cell as Cell<unknown>, null, value, 0);
+}
+
+/**
+ * Spins until `(cell & mask) === want`: a loop of loads and `cpu_relax()`, which
+ * the engine runs without resuming the kernel code each time.
+ *
+ * @returns The value that ended the wait.
+ */
+export function spin_until(
+  t: MachineContext,
+  cell: Cell<number>,
+  mask: number,
+  want: number,
+): Steps<number> {
+  return t.op.begin(OpKind.SPIN, cell as Cell<unknown>, null, mask, want);
+}
+
+/**
+ * The pause in a spin loop. Parks the CPU if the loop has read one line and
+ * still holds it unchanged; returns at once otherwise.
+ */
+export function cpu_relax(t: MachineContext): Steps<void> {
+  charge(t, 1);
+  return t.op.begin(OpKind.RELAX, null, null, 0, 0);
+}
+
+/** `sti; hlt`: stops the CPU until an interrupt has been handled. */
+export function safe_halt(t: MachineContext): Steps<void> {
+  return t.op.begin(OpKind.HALT, null, null, 0, 0);
+}
+
+/** Goes on with `next` on this CPU; returns when `t` is switched to again. */
+export function switch_to(
+  t: MachineContext,
+  next: MachineContext,
+): Steps<void> {
+  return t.op.begin(OpKind.SWITCH, null, null, next, 0);
+}
+
+/** Sends `vector` to CPU number `target`: one write to the interrupt command register. */
+export function send_ipi(
+  t: MachineContext,
+  target: number,
+  vector: number,
+): Steps<void> {
+  return t.op.begin(OpKind.IPI, null, null, target, vector);
+}
+
+/** Sends `vector` to a set of CPU numbers, in one write where the machine can. */
+export function* send_ipi_mask(
+  t: MachineContext,
+  targets: readonly number[],
+  vector: number,
+): Steps<void> {
+  if (t.machine.spec.ipi.broadcast === "mask" && targets.length > 0) {
+    yield* t.op.begin<void>(OpKind.IPI, null, null, targets, vector);
+    return;
+  }
+  for (const target of targets) yield* send_ipi(t, target, vector);
+}
+
+/** Reads the clock source. @returns Virtual time, cycles. */
+export function read_clocksource(t: MachineContext): Steps<number> {
+  return t.op.begin(OpKind.CLOCK, null, null, 0, 0);
+}
+
+/** Reads a structure's line: what an unlocked look at its fields costs. */
+export function read_line(t: MachineContext, line: CacheLine): Steps<void> {
+  return t.op.begin(OpKind.LINE_READ, null, line, 0, 0);
+}
+
+/** Writes a structure's line. */
+export function write_line(t: MachineContext, line: CacheLine): Steps<void> {
+  return t.op.begin(OpKind.LINE_WRITE, null, line, 0, 0);
+}
+
+/**
+ * Charges a look at a structure that a lock guards. Plain: whoever holds the
+ * lock is alone with the line, so its turn has been settled already.
+ */
+export function touch_read(t: MachineContext, line: CacheLine): void {
+  const cpu = t.cpu;
+  t.machine.engine.advance(t, t.machine.coherence.read(cpu, line) - cpu.clock);
+}
+
+/** Charges a write to a structure that a lock guards; see {@linkcode touch_read}. */
+export function touch_write(t: MachineContext, line: CacheLine): void {
+  const cpu = t.cpu;
+  t.machine.engine.advance(t, t.machine.coherence.write(cpu, line) - cpu.clock);
+}
+
+/** Loads `size` (1, 2, 4 or 8) bytes at virtual address `vaddr` through this CPU's TLB. */
+export function vload(
+  t: MachineContext,
+  vaddr: number,
+  size: number,
+): Steps<number> {
+  return t.op.begin(OpKind.VIRT_READ, null, null, 0, 0, vaddr, size);
+}
+
+/** Stores `size` (1, 2, 4 or 8) bytes at virtual address `vaddr` through this CPU's TLB. */
+export function vstore(
+  t: MachineContext,
+  vaddr: number,
+  size: number,
+  value: number,
+): Steps<void> {
+  return t.op.begin(OpKind.VIRT_WRITE, null, null, value, 0, vaddr, size);
+}
+
+/** Loads `size` bytes at physical address `paddr`, bypassing translation. */
+export function pload(
+  t: MachineContext,
+  paddr: number,
+  size: number,
+): Steps<number> {
+  return t.op.begin(OpKind.PHYS_READ, null, null, 0, 0, paddr, size);
+}
+
+/** Stores `size` bytes at physical address `paddr`, bypassing translation. */
+export function pstore(
+  t: MachineContext,
+  paddr: number,
+  size: number,
+  value: number,
+): Steps<void> {
+  return t.op.begin(OpKind.PHYS_WRITE, null, null, value, 0, paddr, size);
+}
+
+/** Runs `run` on page-table page `pfn` from entry `index` on, in its turn. */
+export function pte_run<T>(
+  t: MachineContext,
+  run: PteRun,
+  pfn: number,
+  index: number,
+): Steps<T> {
+  return t.op.begin(OpKind.PTE_RUN, null, null, run, 0, pfn, index);
+}
+
+/** Whether interrupts are off on this CPU. Plain. */
+export function irqs_disabled(t: MachineContext): boolean {
+  return !t.cpu.irqsOn;
+}
+
+/** Turns interrupts off. Plain. */
+export function local_irq_disable(t: MachineContext): void {
+  charge(t, 1);
+  t.cpu.irqsOn = false;
+}
+
+/** Turns interrupts on; one that is due is taken at the next operation. Plain. */
+export function local_irq_enable(t: MachineContext): void {
+  charge(t, 1);
+  t.machine.engine.setIrqs(t.cpu, true);
+}
+
+/** Turns interrupts off. @returns Whether they had been on, for {@linkcode local_irq_restore}. */
+export function local_irq_save(t: MachineContext): boolean {
+  const flags = t.cpu.irqsOn;
+  local_irq_disable(t);
+  return flags;
+}
+
+/** Puts back what {@linkcode local_irq_save} returned. Plain. */
+export function local_irq_restore(t: MachineContext, flags: boolean): void {
+  if (flags) local_irq_enable(t);
+  else local_irq_disable(t);
+}
+
+/** Flushes one page from this CPU's TLB, global or not. Plain. */
+export function invlpg(t: MachineContext, vaddr: number): void {
+  t.machine.mmu.flushPage(t, vaddr);
+}
+
+/** Flushes this CPU's TLB: `global` = kernel entries too. Plain. */
+export function flush_tlb_local(t: MachineContext, global: boolean): void {
+  t.machine.mmu.flush(t, global);
+}
+
+/** Sets this CPU's one-shot timer to `at`, cycles; `Infinity` stops it. Plain. */
+export function set_local_timer(t: MachineContext, at: number): void {
+  t.machine.engine.setTimer(t.cpu, at);
+}

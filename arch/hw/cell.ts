@@ -1,0 +1,32 @@
+/**
+ * A variable that several CPUs use: a value on a cache line.
+ *
+ * Cells are read and written through `arch/asm.ts` alone. Cells that lie side
+ * by side in a C structure share a line here too; that is how a list head
+ * beside its lock gets slower with the lock.
+ */
+import { CacheLine } from "./line.ts";
+
+/** Says who keeps a cell's waiters waiting, for deadlock reports. */
+export interface Holder {
+  /** One line such as `"held by kthread/3 on CPU 2"`; `null` = nobody known. */
+  describeHolder(): string | null;
+}
+
+/** One variable of type `T` on a line. */
+export class Cell<T = number> {
+  readonly line: CacheLine;
+  /** Who holds what this cell guards. */
+  holder: Holder | null = null;
+
+  constructor(
+    /** Name in reports and traces, such as `"vmlist_lock"`. */
+    readonly name: string,
+    /** Current value. Read it through `arch/asm.ts`; direct reads are for tests and reports. */
+    public value: T,
+    /** Line it shares with a neighbour; a line of its own if absent. */
+    line?: CacheLine,
+  ) {
+    this.line = line ?? new CacheLine(0);
+  }
+}

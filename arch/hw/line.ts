@@ -1,0 +1,123 @@
+/**
+ * Cache lines and what it costs to get one.
+ *
+ * A line is in one CPU's cache, in several, or in memory only. Reading it needs
+ * a copy, writing it needs the only copy. Requests for one line are served one
+ * after the other, in the order in which they were made (`busyUntil`): the home
+ * node of a line keeps later requests waiting until the one under way is done
+ * (Conway and Hughes, "The AMD Opteron Northbridge Architecture", IEEE Micro
+ * 27(2), 2007). Contention is nothing but this queue.
+ *
+ * Left out: capacity. A line stays where it was used last; what the kernel's
+ * vmap layer touches fits a second-level cache of 512 KiB.
+ */
+import type { Cpu, ParkingPlace } from "../sim/cpu.ts";
+import type { Engine } from "../sim/engine.ts";
+import type { MachineSpec } from "./spec.ts";
+
+/** No CPU has the line. */
+const NOBODY = -1;
+/** Sharers sit in more than one socket. */
+const SEVERAL = -2;
+
+/** One line's place in the caches. All fields belong to {@linkcode Coherence}. */
+export class CacheLine implements ParkingPlace {
+  /** CPU that supplies the line: it has it modified, exclusive, or owned beside sharers. */
+  owner = NOBODY;
+  /** CPUs with a copy besides the owner. */
+  nrSharers = 0;
+  /** Their bits, 32 a word; `null` until first shared. */
+  sharers: Uint32Array | null = null;
+  /** Socket of all sharers, or {@linkcode SEVERAL}. */
+  sharerSocket = NOBODY;
+  /** Until then the line's home serves an earlier request, cycles. */
+  busyUntil = 0;
+  waiters: Cpu[] | null = null;
+
+  constructor(
+    /** NUMA node of its memory. */
+    readonly node: number,
+  ) {}
+}
+
+/** Latencies between the CPUs of one machine. */
+export class Coherence {
+  readonly #hit: number;
+  readonly #sameSocket: number;
+  readonly #otherSocket: number;
+  readonly #memoryLocal: number;
+  readonly #memoryRemote: number;
+  readonly #words: number;
+
+  constructor(readonly engine: Engine, spec: MachineSpec) {
+    this.#hit = spec.cache.hitCycles;
+    this.#sameSocket = spec.cache.sameSocketCycles;
+    this.#otherSocket = spec.cache.otherSocketCycles;
+    this.#memoryLocal = spec.cache.memoryLocalCycles;
+    this.#memoryRemote = spec.cache.memoryRemoteCycles;
+    this.#words = Math.ceil(engine.cpus.length / 32);
+  }
+
+  /** Whether `cpu` has a copy of `line`: nobody has written it since it was read. */
+  has(cpu: Cpu, line: CacheLine): boolean {
+    return line.owner === cpu.id ||
+      (line.nrSharers > 0 && isSharer(line, cpu.id));
+  }
+
+  /** `cpu` gets a copy of `line`. @returns When it has it, cycles. */
+  read(cpu: Cpu, line: CacheLine): number {
+    const id = cpu.id;
+    if (line.owner === id) return cpu.clock + this.#hit;
+    if (line.nrSharers > 0 && isSharer(line, id)) return cpu.clock + this.#hit;
+    const done = this.#transfer(cpu, line, this.#distance(cpu, line));
+    if (line.owner === NOBODY) {
+      line.owner = id;
+      return done;
+    }
+    line.sharers ??= new Uint32Array(this.#words);
+    line.sharers[id >> 5] |= 1 << (id & 31);
+    line.sharerSocket = line.nrSharers === 0 || line.sharerSocket === cpu.socket
+      ? cpu.socket
+      : SEVERAL;
+    line.nrSharers++;
+    return done;
+  }
+
+  /** `cpu` gets the only copy of `line`. @returns When it has it, cycles. */
+  write(cpu: Cpu, line: CacheLine): number {
+    const id = cpu.id;
+    if (line.owner === id && line.nrSharers === 0) return cpu.clock + this.#hit;
+    let latency = line.owner === id ? 0 : this.#distance(cpu, line);
+    if (line.nrSharers > 0) {
+      const others = line.sharerSocket === cpu.socket
+        ? this.#sameSocket
+        : this.#otherSocket;
+      if (others > latency) latency = others;
+      line.sharers!.fill(0);
+      line.nrSharers = 0;
+    }
+    line.owner = id;
+    return this.#transfer(cpu, line, latency);
+  }
+
+  /** Latency to whoever supplies the line to `cpu`. */
+  #distance(cpu: Cpu, line: CacheLine): number {
+    if (line.owner === NOBODY) {
+      return line.node === cpu.node ? this.#memoryLocal : this.#memoryRemote;
+    }
+    return this.engine.cpus[line.owner].socket === cpu.socket
+      ? this.#sameSocket
+      : this.#otherSocket;
+  }
+
+  /** Queues behind the request under way. */
+  #transfer(cpu: Cpu, line: CacheLine, latency: number): number {
+    const start = cpu.clock > line.busyUntil ? cpu.clock : line.busyUntil;
+    line.busyUntil = start + latency;
+    return line.busyUntil;
+  }
+}
+
+function isSharer(line: CacheLine, id: number): boolean {
+  return (line.sharers![id >> 5] & (1 << (id & 31))) !== 0;
+}

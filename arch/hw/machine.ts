@@ -1,0 +1,134 @@
+/**
+ * One emulated machine: CPUs, caches, memory, TLBs, interrupts and the clock
+ * device, put together from a {@linkcode MachineSpec}. Knows nothing of Linux.
+ */
+import type { MachineContext } from "../asm.ts";
+import type { Context } from "../sim/context.ts";
+import type { Cpu } from "../sim/cpu.ts";
+import { type CpuPlace, Engine, type EngineOptions } from "../sim/engine.ts";
+import { SerialDevice } from "./device.ts";
+import { CacheLine, Coherence } from "./line.ts";
+import { PhysMemory } from "./memory.ts";
+import { Mmu } from "./mmu.ts";
+import type { MachineSpec } from "./spec.ts";
+
+/** Counters of the machine as a whole. */
+export interface MachineCounters {
+  /** Interprocessor interrupts that arrived or will, one a target. */
+  ipis: number;
+}
+
+/** The machine; see the file's head. */
+export class Machine {
+  readonly engine: Engine;
+  readonly coherence: Coherence;
+  readonly memory: PhysMemory;
+  readonly mmu: Mmu;
+  readonly clocksource: SerialDevice;
+  readonly counters: MachineCounters = { ipis: 0 };
+  readonly cyclesPerInstruction: number;
+  readonly lockedCycles: number;
+
+  constructor(
+    readonly spec: MachineSpec,
+    /** Seed of everything random in a run. */
+    readonly seed: number,
+    options: EngineOptions = {},
+  ) {
+    this.engine = new Engine(cpuPlaces(spec), {
+      wakeCycles: spec.idle.wakeCycles,
+      ...options,
+    });
+    this.coherence = new Coherence(this.engine, spec);
+    this.memory = new PhysMemory(spec);
+    this.mmu = new Mmu(this);
+    this.clocksource = new SerialDevice(
+      spec.clocksource.name,
+      spec.clocksource.readCycles,
+    );
+    this.cyclesPerInstruction = spec.cyclesPerInstruction;
+    this.lockedCycles = spec.atomic.lockedCycles;
+  }
+
+  get nrCpus(): number {
+    return this.engine.cpus.length;
+  }
+
+  /** Virtual nanoseconds of `cycles`. */
+  toNs(cycles: number): number {
+    return cycles * 1e9 / this.spec.clockHz;
+  }
+
+  /** Cycles of `ns` virtual nanoseconds. */
+  toCycles(ns: number): number {
+    return Math.round(ns * this.spec.clockHz / 1e9);
+  }
+
+  /** Sends `vector` to one CPU or to a mask of them with one register write. */
+  sendIpi(cpu: Cpu, target: number | readonly number[], vector: number): void {
+    const ipi = this.spec.ipi;
+    this.engine.advanceTo(cpu, cpu.clock + ipi.sendCycles);
+    const at = cpu.clock + ipi.deliverCycles;
+    const targets = typeof target === "number" ? [target] : target;
+    for (const id of targets) {
+      this.counters.ipis++;
+      this.engine.sendInterrupt(this.engine.cpus[id], vector, at);
+    }
+  }
+
+  /** A read of the clock source that starts now. @returns When it is done, cycles. */
+  readClock(cpu: Cpu): number {
+    const { shared, readCycles } = this.spec.clocksource;
+    return shared ? this.clocksource.read(cpu.clock) : cpu.clock + readCycles;
+  }
+
+  /** Lets `cpu` go on with `next`, which is new or was switched out. */
+  switchTo(cpu: Cpu, next: MachineContext): void {
+    const top: Context = next.resumeAt ?? next;
+    next.resumeAt = null;
+    for (let c: Context | null = top; c !== null; c = c.below) c.cpu = cpu;
+    cpu.top = top;
+    this.engine.observer?.switchTo?.(cpu, next);
+  }
+
+  /** The cache line of physical address `paddr`. */
+  lineAt(paddr: number): CacheLine {
+    const pfn = Math.floor(paddr / this.memory.pageBytes);
+    const frame = this.memory.frame(pfn);
+    const index = Math.floor(
+      (paddr - pfn * this.memory.pageBytes) / this.spec.memory.lineBytes,
+    );
+    const lines = frame.lines ??= [];
+    return lines[index] ??= new CacheLine(this.memory.nodeOf(pfn));
+  }
+
+  /** Reads memory by physical address, charging its line. */
+  physRead(t: MachineContext, paddr: number, size: number): number {
+    this.engine.advanceTo(t.cpu, this.coherence.read(t.cpu, this.lineAt(paddr)));
+    return this.memory.readNumber(paddr, size);
+  }
+
+  /** Writes memory by physical address, charging its line. */
+  physWrite(
+    t: MachineContext,
+    paddr: number,
+    size: number,
+    value: number,
+  ): void {
+    this.engine.advanceTo(
+      t.cpu,
+      this.coherence.write(t.cpu, this.lineAt(paddr)),
+    );
+    this.memory.writeNumber(paddr, size, value);
+  }
+}
+
+/** CPU numbers go through the cores of socket 0, then socket 1, and so on. */
+function cpuPlaces(spec: MachineSpec): CpuPlace[] {
+  const { sockets, coresPerSocket, nodes } = spec.topology;
+  const nrCpus = spec.topology.cpus ?? sockets * coresPerSocket;
+  return Array.from({ length: nrCpus }, (_, id) => {
+    const socket = Math.floor(id / coresPerSocket);
+    return { socket, node: Math.floor(socket * nodes / sockets) };
+  });
+}

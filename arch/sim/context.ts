@@ -1,0 +1,79 @@
+/**
+ * A flow of control on a CPU: a kernel thread, or an interrupt handler that
+ * runs on top of one.
+ *
+ * It owns its generator, the one operation it may have pending, and a call
+ * stack of symbols. The stack is what profiles charge and oopses print; it is
+ * kept by {@linkcode enter} and {@linkcode leave}, not by `try`/`finally`,
+ * since an abandoned generator never runs those.
+ */
+import type { Cpu } from "./cpu.ts";
+import type { StepIterator } from "./steps.ts";
+import { type Sym, SYM_UNKNOWN, symName } from "./symbol.ts";
+
+/** Deepest call stack, frames. A real kernel stack of 8 KiB overflows near here too. */
+export const MAX_FRAMES = 64;
+
+/** An operation that waits for its turn; see `arch/asm.ts`. */
+export interface PendingOp {
+  /**
+   * Tries a parked operation again, without resuming the generator.
+   *
+   * @returns Whether it is done; `false` = the CPU has parked again.
+   */
+  retry(): boolean;
+  /** What a waiting CPU waits for, for deadlock reports. */
+  describe(): string;
+}
+
+/** One flow of control; see the file's head. */
+export class Context {
+  /** CPU it runs on, or ran on last. */
+  cpu!: Cpu;
+  /** The started generator; `null` before start and after the end. */
+  gen: StepIterator | null = null;
+  /** The context this one interrupted. */
+  below: Context | null = null;
+  /** The operation slot, filled in by `arch/asm.ts`. */
+  op: PendingOp | null = null;
+  /** Symbols of the active calls, outermost first; `stack[depth - 1]` is charged. */
+  readonly stack: Int32Array = new Int32Array(MAX_FRAMES);
+  /** Active calls; never 0, since frame 0 is the entry symbol. */
+  depth = 1;
+
+  constructor(
+    /** Name in reports, such as `"kthreadd"`. */
+    public name: string,
+    /** Interrupt handlers may not sleep. */
+    readonly isInterrupt: boolean,
+  ) {
+    this.stack[0] = SYM_UNKNOWN;
+  }
+
+  /** Call stack, innermost first, as names. */
+  backtrace(): string[] {
+    const frames: string[] = [];
+    for (let i = this.depth - 1; i >= 0; i--) {
+      frames.push(symName(this.stack[i]));
+    }
+    return frames;
+  }
+}
+
+/** Thrown when calls nest deeper than {@linkcode MAX_FRAMES}. */
+export class StackOverflow extends Error {
+  override name = "StackOverflow";
+}
+
+/** Pushes `sym`: from here, time is charged to it. Pair with {@linkcode leave}. */
+export function enter(t: Context, sym: Sym): void {
+  if (t.depth === MAX_FRAMES) {
+    throw new StackOverflow(`kernel stack overflow in ${symName(sym)}`);
+  }
+  t.stack[t.depth++] = sym;
+}
+
+/** Pops what {@linkcode enter} pushed. Every return path does so. */
+export function leave(t: Context): void {
+  t.depth--;
+}

@@ -1,0 +1,75 @@
+/**
+ * One CPU as the engine sees it: a clock, a stack of contexts, interrupts that
+ * have been sent to it, and what it waits for. Caches and TLBs hang below it in
+ * `arch/hw/`.
+ */
+import type { Context } from "./context.ts";
+import type { Engine } from "./engine.ts";
+
+/** What a CPU is doing. */
+export const CpuState = {
+  /** Not started yet, or stopped for good. */
+  OFFLINE: 0,
+  /** Has an operation to do or a generator to resume. */
+  RUNNING: 1,
+  /** Spins on a line that has not changed; see {@linkcode Engine.park}. */
+  PARKED: 2,
+  /** Stopped by `hlt` until an interrupt. */
+  HALTED: 3,
+} as const;
+
+/** An interrupt on its way. */
+export interface PendingIrq {
+  /** Arrival, cycles. */
+  readonly at: number;
+  readonly vector: number;
+}
+
+/** The local timer's vector; others are the kernel's to choose, above 0. */
+export const TIMER_VECTOR = 0;
+
+/** Something a CPU can be parked on. */
+export interface ParkingPlace {
+  /** CPUs parked here, in parking order; `null` = none ever. */
+  waiters: Cpu[] | null;
+}
+
+/** One CPU; see the file's head. */
+export class Cpu {
+  /** Local time, cycles. */
+  clock = 0;
+  /** Operations on shared state wait for the engine from this time on. */
+  limit = -1;
+  state: number = CpuState.OFFLINE;
+  /** Whether interrupts are taken (the IF flag). */
+  irqsOn = false;
+  /** Arrival of the next interrupt or timer expiry; `Infinity` = none. */
+  nextIrqAt = Infinity;
+  /** Local timer's expiry, cycles; `Infinity` = not set. */
+  timerAt = Infinity;
+  /** By arrival, then by sending. */
+  readonly pending: PendingIrq[] = [];
+  /** Innermost context: what runs when this CPU runs. */
+  top: Context | null = null;
+  /** Set while parked. */
+  parkedOn: ParkingPlace | null = null;
+  /** While parked: when the place was written; `Infinity` = not yet. */
+  wakeAt = Infinity;
+  /** When the wait that goes on now began; survives interrupts. */
+  waitingSince = 0;
+  /** Free interrupt contexts of this CPU. */
+  readonly irqContexts: Context[] = [];
+
+  constructor(
+    readonly engine: Engine,
+    readonly id: number,
+    readonly socket: number,
+    readonly node: number,
+  ) {}
+
+  /** Recomputes {@linkcode nextIrqAt}. */
+  refreshNextIrq(): void {
+    const sent = this.pending.length > 0 ? this.pending[0].at : Infinity;
+    this.nextIrqAt = Math.min(sent, this.timerAt);
+  }
+}

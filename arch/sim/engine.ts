@@ -1,0 +1,308 @@
+/**
+ * Runs the CPUs of one machine in the order of their clocks.
+ *
+ * Every CPU has its own clock in whole cycles. The engine resumes the CPU whose
+ * clock is lowest and tells it, through `cpu.limit`, how far it may run: an
+ * operation on shared state at or past the limit hands control back. So shared
+ * operations happen in the order of virtual time, ties by CPU number, and a
+ * lone busy CPU hardly ever hands back.
+ *
+ * A CPU that spins on an unchanged line is parked there and costs nothing until
+ * the line is written or an interrupt arrives. Interrupts are taken at their
+ * arrival by parked and halted CPUs, by others at their next shared operation.
+ *
+ * Nothing here knows of Linux, caches or page tables.
+ */
+import { Context, type PendingOp } from "./context.ts";
+import {
+  Cpu,
+  CpuState,
+  type ParkingPlace,
+  TIMER_VECTOR,
+} from "./cpu.ts";
+import type { Observer } from "./observer.ts";
+import { type Policy, TimedPolicy, turnBefore } from "./policy.ts";
+import { type CpuQueue, HeapQueue } from "./queue.ts";
+import type { StepIterator } from "./steps.ts";
+import { MAX_SYMBOLS } from "./symbol.ts";
+
+/** Where a CPU stands in the machine. */
+export interface CpuPlace {
+  readonly socket: number;
+  readonly node: number;
+}
+
+/** What the engine asks of whoever handles interrupts: the kernel. */
+export interface InterruptHandler {
+  /** A new context for handlers on `cpu`; the engine keeps and reuses them. */
+  context(cpu: Cpu): Context;
+  /** Starts the handler of `vector` on `t`. Interrupts are off until it ends. */
+  start(t: Context, vector: number): StepIterator;
+}
+
+/** Options of {@linkcode Engine}. */
+export interface EngineOptions {
+  readonly policy?: Policy;
+  readonly queue?: CpuQueue;
+  /** A CPU that waits this long in one spin is reported as a lockup, cycles. */
+  readonly lockupCycles?: number;
+  /** From an interrupt's arrival at a halted CPU to its first instruction, cycles. */
+  readonly wakeCycles?: number;
+}
+
+/** Why {@linkcode Engine.run} came back. */
+export type StopReason = "stopped" | "idle" | "time";
+
+/** Thrown when CPUs wait for what can no longer happen. */
+export class Deadlock extends Error {
+  override name = "Deadlock";
+  constructor(message: string, readonly waiting: readonly Cpu[]) {
+    super(message);
+  }
+}
+
+/** The scheduler of one machine's CPUs; see the file's head. */
+export class Engine {
+  readonly cpus: Cpu[];
+  readonly queue: CpuQueue;
+  readonly policy: Policy;
+  /** Cycles charged to each symbol, by symbol number. */
+  readonly cyclesBySym: Float64Array = new Float64Array(MAX_SYMBOLS);
+  readonly lockupCycles: number;
+  readonly wakeCycles: number;
+  /** Set by the kernel before any interrupt is sent. */
+  interrupts: InterruptHandler | null = null;
+  observer: Observer | null = null;
+  /** CPU that runs now. */
+  running: Cpu | null = null;
+  /** Times a CPU was resumed: the host's unit of work. */
+  resumes = 0;
+  #stopRequested = false;
+
+  constructor(places: readonly CpuPlace[], options: EngineOptions = {}) {
+    this.cpus = places.map((p, id) => new Cpu(this, id, p.socket, p.node));
+    this.queue = options.queue ?? new HeapQueue(places.length);
+    this.policy = options.policy ?? new TimedPolicy();
+    this.lockupCycles = options.lockupCycles ?? Infinity;
+    this.wakeCycles = options.wakeCycles ?? 0;
+  }
+
+  /** Makes {@linkcode run} return after the step under way. */
+  stop(): void {
+    this.#stopRequested = true;
+  }
+
+  /** Puts an offline CPU to work on `t`, whose generator has been set, at time `at`. */
+  start(cpu: Cpu, t: Context, at: number): void {
+    cpu.top = t;
+    t.cpu = cpu;
+    cpu.clock = Math.max(cpu.clock, at);
+    cpu.state = CpuState.RUNNING;
+    this.reschedule(cpu);
+  }
+
+  /**
+   * Runs until {@linkcode stop}, until nothing is left to do, or until every
+   * clock has reached `untilCycle`.
+   *
+   * @throws {Deadlock} If CPUs spin on what nobody can write any more.
+   */
+  run(untilCycle = Infinity): StopReason {
+    this.#stopRequested = false;
+    while (!this.#stopRequested) {
+      const cpu = this.policy.pick(this);
+      if (cpu === null) return this.#nothingLeft();
+      if (this.queue.keyOf(cpu.id) > untilCycle) return "time";
+      this.running = cpu;
+      this.#step(cpu);
+      this.running = null;
+    }
+    return "stopped";
+  }
+
+  /** Brings the queue up to date after a change to `cpu`. */
+  reschedule(cpu: Cpu): void {
+    const key = dueAt(cpu);
+    this.queue.update(cpu.id, key);
+    const running = this.running;
+    if (running !== null && running !== cpu) {
+      const limit = turnBefore(running.id, cpu.id, key);
+      if (limit < running.limit) running.limit = limit;
+    }
+  }
+
+  /**
+   * Charges `cycles` to what `t` executes.
+   *
+   * Plain: the clock moves, nobody else runs.
+   */
+  advance(t: Context, cycles: number): void {
+    t.cpu.clock += cycles;
+    this.cyclesBySym[t.stack[t.depth - 1]] += cycles;
+  }
+
+  /** Moves `cpu` forward to `at`, charging what it spins or idles in. */
+  advanceTo(cpu: Cpu, at: number): void {
+    if (at > cpu.clock) this.advance(cpu.top!, at - cpu.clock);
+  }
+
+  /** Parks the running `cpu` on `place` until {@linkcode wake} or an interrupt. */
+  park(cpu: Cpu, place: ParkingPlace): void {
+    cpu.state = CpuState.PARKED;
+    cpu.parkedOn = place;
+    cpu.wakeAt = Infinity;
+    (place.waiters ??= []).push(cpu);
+  }
+
+  /** Lets every CPU parked on `place` look again at time `at`. */
+  wake(place: ParkingPlace, at: number): void {
+    const waiters = place.waiters!;
+    for (let i = 0; i < waiters.length; i++) {
+      const cpu = waiters[i];
+      cpu.parkedOn = null;
+      cpu.wakeAt = Math.max(at, cpu.clock);
+      this.reschedule(cpu);
+    }
+    waiters.length = 0;
+  }
+
+  /** Sends `vector` to `cpu`; it arrives at `at`. Order of sending breaks ties. */
+  sendInterrupt(cpu: Cpu, vector: number, at: number): void {
+    const pending = cpu.pending;
+    let i = pending.length;
+    while (i > 0 && pending[i - 1].at > at) i--;
+    pending.splice(i, 0, { at, vector });
+    this.#irqsChanged(cpu);
+  }
+
+  /** Sets the one-shot local timer of `cpu`, cycles; `Infinity` stops it. */
+  setTimer(cpu: Cpu, at: number): void {
+    cpu.timerAt = at;
+    this.#irqsChanged(cpu);
+  }
+
+  /** Turns interrupts on or off; the sender's side of `cli` and `sti`. */
+  setIrqs(cpu: Cpu, on: boolean): void {
+    cpu.irqsOn = on;
+    if (on && cpu.nextIrqAt < cpu.limit) cpu.limit = cpu.nextIrqAt;
+  }
+
+  #irqsChanged(cpu: Cpu): void {
+    cpu.refreshNextIrq();
+    if (cpu === this.running) {
+      if (cpu.irqsOn && cpu.nextIrqAt < cpu.limit) cpu.limit = cpu.nextIrqAt;
+    } else {
+      this.reschedule(cpu);
+    }
+  }
+
+  #step(cpu: Cpu): void {
+    if (cpu.state === CpuState.PARKED && !this.#leaveParking(cpu)) return;
+    if (cpu.state === CpuState.HALTED) this.#leaveHalt(cpu);
+    if (cpu.irqsOn && cpu.nextIrqAt <= cpu.clock) this.#takeInterrupt(cpu);
+    cpu.limit = this.policy.horizon(this, cpu);
+    if (cpu.irqsOn && cpu.nextIrqAt < cpu.limit) cpu.limit = cpu.nextIrqAt;
+    this.resumes++;
+    const t = cpu.top!;
+    if (t.gen!.next().done) this.#finish(cpu, t);
+    this.queue.update(cpu.id, dueAt(cpu));
+  }
+
+  /** @returns Whether `cpu` runs on; `false` = it has parked again. */
+  #leaveParking(cpu: Cpu): boolean {
+    const irqAt = cpu.irqsOn ? cpu.nextIrqAt : Infinity;
+    const at = Math.min(cpu.wakeAt, irqAt);
+    this.advanceTo(cpu, at);
+    if (cpu.clock - cpu.waitingSince > this.lockupCycles) {
+      throw new Deadlock(`soft lockup on CPU ${cpu.id}`, this.#waiting());
+    }
+    if (cpu.parkedOn !== null) {
+      const waiters = cpu.parkedOn.waiters!;
+      waiters.splice(waiters.indexOf(cpu), 1);
+      cpu.parkedOn = null;
+    }
+    cpu.state = CpuState.RUNNING;
+    cpu.wakeAt = Infinity;
+    if (irqAt <= cpu.clock) return true;
+    cpu.limit = -1;
+    const op = cpu.top!.op as PendingOp;
+    if (op.retry()) return true;
+    this.queue.update(cpu.id, dueAt(cpu));
+    return false;
+  }
+
+  #leaveHalt(cpu: Cpu): void {
+    this.advanceTo(cpu, cpu.nextIrqAt);
+    this.advance(cpu.top!, this.wakeCycles);
+    cpu.state = CpuState.RUNNING;
+  }
+
+  #takeInterrupt(cpu: Cpu): void {
+    const vector = takeVector(cpu);
+    this.observer?.interrupt?.(cpu, vector);
+    const handler = this.interrupts!;
+    const t = cpu.irqContexts.pop() ?? handler.context(cpu);
+    t.cpu = cpu;
+    t.below = cpu.top;
+    t.depth = 1;
+    cpu.top = t;
+    cpu.irqsOn = false;
+    t.gen = handler.start(t, vector);
+  }
+
+  /** A context has run to its end: go back to what it interrupted. */
+  #finish(cpu: Cpu, t: Context): void {
+    t.gen = null;
+    const below = t.below;
+    if (below === null) {
+      cpu.state = CpuState.OFFLINE;
+      cpu.top = null;
+      return;
+    }
+    t.below = null;
+    cpu.top = below;
+    cpu.irqContexts.push(t);
+    cpu.irqsOn = true; // an interrupt was taken, so they had been on
+  }
+
+  #nothingLeft(): StopReason {
+    const waiting = this.#waiting();
+    if (waiting.length === 0) return "idle";
+    throw new Deadlock("deadlock: no CPU can go on", waiting);
+  }
+
+  #waiting(): Cpu[] {
+    return this.cpus.filter((cpu) =>
+      cpu.state === CpuState.PARKED || cpu.parkedOn !== null
+    );
+  }
+}
+
+/** When `cpu` next has something to do, cycles. */
+function dueAt(cpu: Cpu): number {
+  switch (cpu.state) {
+    case CpuState.RUNNING:
+      return cpu.clock;
+    case CpuState.PARKED: {
+      const irqAt = cpu.irqsOn ? cpu.nextIrqAt : Infinity;
+      return Math.max(cpu.clock, Math.min(cpu.wakeAt, irqAt));
+    }
+    case CpuState.HALTED:
+      return Math.max(cpu.clock, cpu.nextIrqAt);
+    default:
+      return Infinity;
+  }
+}
+
+/** Removes the interrupt that is due on `cpu`. Sent ones go before the timer. */
+function takeVector(cpu: Cpu): number {
+  const pending = cpu.pending;
+  let vector = TIMER_VECTOR;
+  if (pending.length > 0 && pending[0].at <= cpu.clock) {
+    vector = pending.shift()!.vector;
+  } else {
+    cpu.timerAt = Infinity;
+  }
+  cpu.refreshNextIrq();
+  return vector;
+}

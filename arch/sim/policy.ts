@@ -1,0 +1,36 @@
+/** Who runs next: the seam between the engine and a schedule explorer. */
+import type { Cpu } from "./cpu.ts";
+import type { Engine } from "./engine.ts";
+
+/** Chooses the order in which CPUs take their turns. */
+export interface Policy {
+  /** The CPU that runs next; `null` = no CPU can. */
+  pick(engine: Engine): Cpu | null;
+  /**
+   * How far `cpu`, just picked, may run before it must ask again: it performs
+   * operations on shared state while its clock is below this many cycles.
+   * `-Infinity` = ask at every operation.
+   */
+  horizon(engine: Engine, cpu: Cpu): number;
+}
+
+/** Lowest clock first: virtual time is exact. Ties go to the lower CPU number. */
+export class TimedPolicy implements Policy {
+  pick(engine: Engine): Cpu | null {
+    const id = engine.queue.first();
+    return engine.queue.keyOf(id) === Infinity ? null : engine.cpus[id];
+  }
+
+  horizon(engine: Engine, cpu: Cpu): number {
+    const other = engine.queue.second();
+    return other < 0 ? Infinity : turnBefore(cpu.id, other, engine.queue.keyOf(other));
+  }
+}
+
+/**
+ * First time at which CPU `id` must let CPU `other` go first, which is due at
+ * `key`. Clocks are whole cycles, so half a cycle settles the tie.
+ */
+export function turnBefore(id: number, other: number, key: number): number {
+  return id < other ? key + 0.5 : key;
+}

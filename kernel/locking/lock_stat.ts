@@ -1,0 +1,78 @@
+/**
+ * Lock statistics, kept for every lock class: what CONFIG_LOCK_STAT counts and
+ * `/proc/lock_stat` shows. Locks of one class share a name, as lockdep has it.
+ */
+import type { Holder } from "../../arch/hw/cell.ts";
+import type { Thread } from "../thread.ts";
+
+/** Counters of one class. Times in cycles. */
+export class LockClass {
+  acquisitions = 0;
+  /** Acquisitions that had to wait. */
+  contentions = 0;
+  waitCycles = 0;
+  waitMaxCycles = 0;
+  holdCycles = 0;
+  holdMaxCycles = 0;
+
+  constructor(readonly name: string) {}
+}
+
+/** All lock classes of one kernel, in order of first use. */
+export class LockStats {
+  readonly #classes = new Map<string, LockClass>();
+
+  /** The class called `name`. */
+  get(name: string): LockClass {
+    let found = this.#classes.get(name);
+    if (found === undefined) {
+      found = new LockClass(name);
+      this.#classes.set(name, found);
+    }
+    return found;
+  }
+
+  all(): LockClass[] {
+    return [...this.#classes.values()];
+  }
+}
+
+/** Who holds a lock exclusively, and since when: debugging state of every lock. */
+export class LockOwner implements Holder {
+  owner: Thread | null = null;
+  /** CPU of the owner when it took the lock. */
+  cpu = -1;
+  acquiredAt = 0;
+
+  constructor(readonly stats: LockClass) {}
+
+  describeHolder(): string | null {
+    if (this.owner === null) return null;
+    return `held by ${this.owner.name} on CPU ${this.owner.cpu.id}`;
+  }
+
+  /** Books an acquisition that was asked for at `since`. */
+  acquired(t: Thread, since: number, contended: boolean): void {
+    const stats = this.stats;
+    const now = t.cpu.clock;
+    stats.acquisitions++;
+    if (contended) {
+      stats.contentions++;
+      const wait = now - since;
+      stats.waitCycles += wait;
+      if (wait > stats.waitMaxCycles) stats.waitMaxCycles = wait;
+    }
+    this.owner = t;
+    this.cpu = t.cpu.id;
+    this.acquiredAt = now;
+  }
+
+  /** Books the release. */
+  released(t: Thread): void {
+    const stats = this.stats;
+    const hold = t.cpu.clock - this.acquiredAt;
+    stats.holdCycles += hold;
+    if (hold > stats.holdMaxCycles) stats.holdMaxCycles = hold;
+    this.owner = null;
+  }
+}

@@ -1,0 +1,136 @@
+/**
+ * Reader-writer spinlocks of x86 in 2.6.28 (arch/x86/include/asm/spinlock.h,
+ * arch/x86/lib/rwlock_64.S): a counter that starts at RW_LOCK_BIAS, from which
+ * a reader takes 1 and a writer all. Unfair: whoever's atomic comes first after
+ * a release wins, and the losers' atomics steal the line from the winner.
+ */
+import {
+  atomic_add_return,
+  charge,
+  enter,
+  ksym,
+  leave,
+  local_irq_restore,
+  local_irq_save,
+  cpu_relax,
+  load,
+  spin_until,
+  type Steps,
+} from "../../arch/asm.ts";
+import { Cell } from "../../arch/hw/cell.ts";
+import type { CacheLine } from "../../arch/hw/line.ts";
+import { BUG_ON } from "../bug.ts";
+import type { Kernel } from "../kernel.ts";
+import { preempt_disable, preempt_enable, type Thread } from "../thread.ts";
+import { LockOwner } from "./lock_stat.ts";
+
+const RW_LOCK_BIAS = 0x01000000;
+const _READ_LOCK = ksym("_read_lock");
+const _READ_UNLOCK = ksym("_read_unlock");
+const _WRITE_LOCK = ksym("_write_lock");
+const _WRITE_UNLOCK = ksym("_write_unlock");
+const __WRITE_LOCK_FAILED = ksym("__write_lock_failed");
+const __READ_LOCK_FAILED = ksym("__read_lock_failed");
+
+/** One reader-writer lock. `owner` is its writer. */
+export class Rwlock extends LockOwner {
+  readonly lock: Cell<number>;
+  /** Readers inside, for checks. */
+  readers = 0;
+
+  /** @param line Shares this line with the data it guards; its own line if absent. */
+  constructor(k: Kernel, readonly name: string, line?: CacheLine) {
+    super(k.lockStats.get(name));
+    this.lock = new Cell(name, RW_LOCK_BIAS, line);
+    this.lock.holder = this;
+  }
+}
+
+/** Spins until no other CPU is inside. Context: any; preemption stays off. */
+export function* write_lock(t: Thread, lock: Rwlock): Steps {
+  enter(t, _WRITE_LOCK);
+  preempt_disable(t);
+  BUG_ON(t, lock.owner === t, `rwlock recursion on ${lock.name}`);
+  charge(t, 6);
+  const since = t.cpu.clock;
+  const left = yield* atomic_add_return(t, lock.lock, -RW_LOCK_BIAS);
+  if (left !== 0) yield* write_lock_failed(t, lock);
+  lock.acquired(t, since, left !== 0);
+  leave(t);
+}
+
+function* write_lock_failed(t: Thread, lock: Rwlock): Steps {
+  enter(t, __WRITE_LOCK_FAILED);
+  let left: number;
+  do {
+    yield* atomic_add_return(t, lock.lock, RW_LOCK_BIAS);
+    yield* spin_until(t, lock.lock, -1, RW_LOCK_BIAS);
+    left = yield* atomic_add_return(t, lock.lock, -RW_LOCK_BIAS);
+  } while (left !== 0);
+  leave(t);
+}
+
+/** Ends {@linkcode write_lock}. */
+export function* write_unlock(t: Thread, lock: Rwlock): Steps {
+  enter(t, _WRITE_UNLOCK);
+  BUG_ON(t, lock.owner !== t, `rwlock wrong owner on ${lock.name}`);
+  charge(t, 3);
+  lock.released(t);
+  yield* atomic_add_return(t, lock.lock, RW_LOCK_BIAS);
+  preempt_enable(t);
+  leave(t);
+}
+
+/** Spins until no writer is inside. Context: any; preemption stays off. */
+export function* read_lock(t: Thread, lock: Rwlock): Steps {
+  enter(t, _READ_LOCK);
+  preempt_disable(t);
+  charge(t, 6);
+  const since = t.cpu.clock;
+  let left = yield* atomic_add_return(t, lock.lock, -1);
+  const contended = left < 0;
+  if (contended) {
+    enter(t, __READ_LOCK_FAILED);
+    do {
+      yield* atomic_add_return(t, lock.lock, 1);
+      while ((yield* load(t, lock.lock)) < 1) yield* cpu_relax(t);
+      left = yield* atomic_add_return(t, lock.lock, -1);
+    } while (left < 0);
+    leave(t);
+  }
+  lock.readers++;
+  lock.stats.acquisitions++;
+  if (contended) {
+    lock.stats.contentions++;
+    lock.stats.waitCycles += t.cpu.clock - since;
+  }
+  leave(t);
+}
+
+/** Ends {@linkcode read_lock}. */
+export function* read_unlock(t: Thread, lock: Rwlock): Steps {
+  enter(t, _READ_UNLOCK);
+  BUG_ON(t, lock.readers === 0, `${lock.name} is not held for reading`);
+  charge(t, 3);
+  lock.readers--;
+  yield* atomic_add_return(t, lock.lock, 1);
+  preempt_enable(t);
+  leave(t);
+}
+
+/** {@linkcode write_lock} with interrupts off. */
+export function* write_lock_irqsave(t: Thread, lock: Rwlock): Steps<boolean> {
+  const flags = local_irq_save(t);
+  yield* write_lock(t, lock);
+  return flags;
+}
+
+/** Ends {@linkcode write_lock_irqsave}. */
+export function* write_unlock_irqrestore(
+  t: Thread,
+  lock: Rwlock,
+  flags: boolean,
+): Steps {
+  yield* write_unlock(t, lock);
+  local_irq_restore(t, flags);
+}

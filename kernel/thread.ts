@@ -1,0 +1,91 @@
+/**
+ * task_struct and thread_info: what the kernel knows of one flow of control.
+ *
+ * Differs from Linux: an interrupt handler has a `Thread` of its own, one for
+ * each CPU and nesting level, instead of borrowing the interrupted one's; so
+ * `in_interrupt()` asks what kind of thread runs. Its `task` is the thread that
+ * Linux would call `current`.
+ */
+import { MachineContext } from "../arch/asm.ts";
+import { ListHead } from "./lib/list.ts";
+import type { Kernel } from "./kernel.ts";
+
+/** Thread states (include/linux/sched.h). */
+export const TASK_RUNNING = 0;
+export const TASK_INTERRUPTIBLE = 1;
+export const TASK_UNINTERRUPTIBLE = 2;
+export const TASK_DEAD = 64;
+
+/** One thread; see the file's head. */
+export class Thread extends MachineContext {
+  /** Process number; 0 for idle threads and interrupt contexts. */
+  pid = 0;
+  state = TASK_RUNNING;
+  /** Depth of preempt_disable(); 0 = may be preempted and may move. */
+  preempt_count = 0;
+  /** Depth of local_bh_disable(). */
+  softirq_count = 0;
+  /** The thread that `current` means: itself, or what a handler interrupted. */
+  task: Thread;
+  /** CPUs it may run on, by number; `null` = all. */
+  cpus_allowed: readonly number[] | null = null;
+  /** On its runqueue, while runnable and not running. Guarded by the queue's lock. */
+  readonly run_list: ListHead<Thread>;
+  /** Whether it is on a runqueue or running. Guarded by the queue's lock. */
+  on_rq = false;
+  /** Set by kthread_stop(). */
+  should_stop = false;
+  /** What the thread function returned. */
+  exit_code: unknown = undefined;
+  /** What it sleeps on, for reports; `null` = it does not sleep. */
+  wchan: string | null = null;
+
+  constructor(
+    readonly k: Kernel,
+    name: string,
+    isInterrupt: boolean,
+  ) {
+    super(k.machine, name, isInterrupt);
+    this.task = this;
+    this.run_list = new ListHead<Thread>(this);
+  }
+}
+
+/** Whether `t` is an interrupt handler, or runs softirqs. */
+export function in_interrupt(t: Thread): boolean {
+  return t.isInterrupt || t.softirq_count > 0;
+}
+
+/** Whether `t` may not sleep. */
+export function in_atomic(t: Thread): boolean {
+  return t.isInterrupt || t.preempt_count > 0 || t.softirq_count > 0;
+}
+
+/** Keeps `t` on this CPU and running. Plain. */
+export function preempt_disable(t: Thread): void {
+  t.preempt_count++;
+}
+
+/**
+ * Ends {@linkcode preempt_disable}. Plain: if a switch is due it happens at the
+ * next `cond_resched()`, `schedule()` or return from interrupt.
+ */
+export function preempt_enable(t: Thread): void {
+  t.preempt_count--;
+}
+
+/** Number of the CPU that `t` runs on; stable only while preemption is off. */
+export function smp_processor_id(t: Thread): number {
+  return t.cpu.id;
+}
+
+/** {@linkcode preempt_disable}, then the CPU's number. */
+export function get_cpu(t: Thread): number {
+  preempt_disable(t);
+  return t.cpu.id;
+}
+
+/** Ends {@linkcode get_cpu}. */
+export function put_cpu(t: Thread): void {
+  preempt_enable(t);
+}
