@@ -36,6 +36,8 @@ export interface MachineSpec {
   readonly topology: {
     readonly sockets: number;
     readonly coresPerSocket: number;
+    /** CPUs present, at most `sockets * coresPerSocket`; sockets fill up in order. Absent = all. */
+    readonly cpus?: number;
     /** NUMA nodes; sockets are dealt to nodes in order. Divides or equals `sockets`. */
     readonly nodes: number;
   };
@@ -57,6 +59,7 @@ export interface MachineSpec {
     readonly directMapStart: string;
     readonly vmallocStart: string;
     readonly vmallocEnd: string;
+    /** Equal to the vmalloc range where modules live there (i386, ia64). */
     readonly modulesStart: string;
     readonly modulesEnd: string;
   };
