@@ -7,7 +7,7 @@ import {
   radix_tree_insert,
   radix_tree_lookup,
   radix_tree_nodes_needed,
-  RadixTreeNode,
+  type RadixTreeNode,
   RadixTreeRoot,
 } from "./radix_tree.ts";
 

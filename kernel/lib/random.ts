@@ -47,12 +47,13 @@ export class Rng {
       );
     }
     const high = mix(Math.floor(seed / TWO_32));
+    const low = seed >>> 0; // modulo 2^32, so that the sums below are exact
     const gamma = 0x9e3779b9; // 2^32 divided by the golden ratio
     // Four different inputs to a bijection: at most one word can be 0.
-    this.#s0 = mix((seed + gamma) ^ high);
-    this.#s1 = mix((seed + 2 * gamma) ^ high);
-    this.#s2 = mix((seed + 3 * gamma) ^ high);
-    this.#s3 = mix((seed + 4 * gamma) ^ high);
+    this.#s0 = mix((low + gamma) ^ high);
+    this.#s1 = mix((low + 2 * gamma) ^ high);
+    this.#s2 = mix((low + 3 * gamma) ^ high);
+    this.#s3 = mix((low + 4 * gamma) ^ high);
   }
 
   /**
