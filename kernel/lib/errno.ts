@@ -7,10 +7,8 @@
  * so that an address and a failure cannot be mixed up unseen.
  */
 
-declare const errnoBrand: unique symbol;
-
 /** A negated error number, as kernel functions return it. */
-export type Errno = number & { readonly [errnoBrand]: true };
+export type Errno = number & { readonly __brand: "Errno" };
 
 /** Operation not permitted. */
 export const EPERM = 1;

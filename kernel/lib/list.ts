@@ -34,6 +34,7 @@ export class ListHead<T> {
 
 /** Somebody followed or changed the links of a deleted entry; the kernel would oops. */
 export class ListPoisonError extends Error {
+  /** The name of the class. */
   override readonly name = "ListPoisonError";
 
   /**

@@ -51,15 +51,16 @@ export class RadixTreeRoot<T> {
   nr_nodes = 0;
 }
 
-/** Number of indices a tree of this height can hold; above 8 the power is inexact and out of reach anyway. */
-function reach(height: number): number {
-  return 2 ** (height * RADIX_TREE_MAP_SHIFT);
-}
+/** Numbers of indices that trees of heights 0 to 9 hold; a table, since a power costs more than the rest of a lookup. */
+const REACH: readonly number[] = Array.from(
+  { length: 10 },
+  (_, height) => 2 ** (height * RADIX_TREE_MAP_SHIFT),
+);
 
 /** Least height that reaches `index`. */
 function height_for(index: number): number {
   let height = 0;
-  while (index >= reach(height)) height++;
+  while (index >= REACH[height]) height++;
   return height;
 }
 
@@ -101,8 +102,8 @@ export function radix_tree_nodes_needed<T>(
 
 /** Adds levels on top until the tree reaches `index`. */
 function radix_tree_extend<T>(root: RadixTreeRoot<T>, index: number): void {
+  if (index < REACH[root.height]) return;
   const wanted = height_for(index);
-  if (wanted <= root.height) return;
   if (root.rnode === null) {
     root.height = wanted;
     return;
@@ -170,7 +171,7 @@ export function radix_tree_lookup<T>(
   root: RadixTreeRoot<T>,
   index: number,
 ): T | null {
-  if (index >= reach(root.height)) return null;
+  if (index >= REACH[root.height]) return null;
   let slot = root.rnode;
   for (let height = root.height; height > 0 && slot !== null; height--) {
     slot = (slot as RadixTreeNode<T>).slots[slot_of(index, height)];
@@ -230,7 +231,7 @@ export function radix_tree_delete<T>(
   root: RadixTreeRoot<T>,
   index: number,
 ): T | null {
-  if (root.rnode === null || index >= reach(root.height)) return null;
+  if (root.rnode === null || index >= REACH[root.height]) return null;
   if (root.height === 0) {
     const only = root.rnode as T;
     root.rnode = null;
@@ -257,7 +258,7 @@ function gather<T>(
   max: number,
   found: T[],
 ): void {
-  const stride = reach(node.height - 1);
+  const stride = REACH[node.height - 1];
   let slot = first > base ? Math.floor((first - base) / stride) : 0;
   for (; slot < RADIX_TREE_MAP_SIZE && found.length < max; slot++) {
     const below = node.slots[slot];
@@ -287,7 +288,7 @@ export function radix_tree_gang_lookup<T>(
   max: number,
 ): T[] {
   const found: T[] = [];
-  if (root.rnode === null || max <= 0 || first >= reach(root.height)) {
+  if (root.rnode === null || max <= 0 || first >= REACH[root.height]) {
     return found;
   }
   if (root.height === 0) found.push(root.rnode as T);
