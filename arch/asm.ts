@@ -90,7 +90,9 @@ export class Op implements PendingOp {
   ): Steps<T> {
     if (this.#state !== OpState.IDLE) {
       throw new TypeError(
-        `Cannot start ${KIND_NAMES[kind]} as ${this.describe()} is under way: a "yield*" is missing`,
+        `Cannot start ${
+          KIND_NAMES[kind]
+        } as ${this.describe()} is under way: a "yield*" is missing`,
       );
     }
     this.#state = OpState.READY;

@@ -8,7 +8,7 @@ import type { Cpu } from "../sim/cpu.ts";
 import { type CpuPlace, Engine, type EngineOptions } from "../sim/engine.ts";
 import { SerialDevice } from "./device.ts";
 import { CacheLine, Coherence } from "./line.ts";
-import { PhysMemory } from "./memory.ts";
+import { type AccessSize, PhysMemory } from "./memory.ts";
 import { Mmu } from "./mmu.ts";
 import type { MachineSpec } from "./spec.ts";
 
@@ -104,8 +104,11 @@ export class Machine {
 
   /** Reads memory by physical address, charging its line. */
   physRead(t: MachineContext, paddr: number, size: number): number {
-    this.engine.advanceTo(t.cpu, this.coherence.read(t.cpu, this.lineAt(paddr)));
-    return this.memory.readNumber(paddr, size);
+    this.engine.advanceTo(
+      t.cpu,
+      this.coherence.read(t.cpu, this.lineAt(paddr)),
+    );
+    return this.memory.readNumber(paddr, size as AccessSize);
   }
 
   /** Writes memory by physical address, charging its line. */
@@ -119,7 +122,7 @@ export class Machine {
       t.cpu,
       this.coherence.write(t.cpu, this.lineAt(paddr)),
     );
-    this.memory.writeNumber(paddr, size, value);
+    this.memory.writeNumber(paddr, size as AccessSize, value);
   }
 }
 

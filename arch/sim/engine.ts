@@ -13,13 +13,8 @@
  *
  * Nothing here knows of Linux, caches or page tables.
  */
-import { Context, type PendingOp } from "./context.ts";
-import {
-  Cpu,
-  CpuState,
-  type ParkingPlace,
-  TIMER_VECTOR,
-} from "./cpu.ts";
+import type { Context, PendingOp } from "./context.ts";
+import { Cpu, CpuState, type ParkingPlace, TIMER_VECTOR } from "./cpu.ts";
 import type { Observer } from "./observer.ts";
 import { type Policy, TimedPolicy, turnBefore } from "./policy.ts";
 import { type CpuQueue, HeapQueue } from "./queue.ts";

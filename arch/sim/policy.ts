@@ -23,7 +23,9 @@ export class TimedPolicy implements Policy {
 
   horizon(engine: Engine, cpu: Cpu): number {
     const other = engine.queue.second();
-    return other < 0 ? Infinity : turnBefore(cpu.id, other, engine.queue.keyOf(other));
+    return other < 0
+      ? Infinity
+      : turnBefore(cpu.id, other, engine.queue.keyOf(other));
   }
 }
 

@@ -1,0 +1,46 @@
+import { assertEquals } from "@std/assert";
+import fc from "fast-check";
+import { type CpuQueue, HeapQueue } from "./queue.ts";
+
+/** The order by definition: a scan. */
+export class ScanQueue implements CpuQueue {
+  readonly #keys: number[];
+  constructor(size: number) {
+    this.#keys = new Array(size).fill(Infinity);
+  }
+  update(id: number, key: number): void {
+    this.#keys[id] = key;
+  }
+  keyOf(id: number): number {
+    return this.#keys[id];
+  }
+  first(): number {
+    return this.#sorted()[0];
+  }
+  second(): number {
+    return this.#sorted()[1] ?? -1;
+  }
+  #sorted(): number[] {
+    return this.#keys.map((_, id) => id).sort((a, b) =>
+      this.#keys[a] === this.#keys[b] ? a - b : this.#keys[a] - this.#keys[b]
+    );
+  }
+}
+
+Deno.test("HeapQueue orders by key, then by CPU number, as a scan does", () => {
+  fc.assert(fc.property(
+    fc.integer({ min: 1, max: 40 }),
+    fc.array(fc.tuple(fc.nat(), fc.nat({ max: 12 }))),
+    (size, updates) => {
+      const heap = new HeapQueue(size);
+      const scan = new ScanQueue(size);
+      for (const [n, k] of updates) {
+        const key = k === 12 ? Infinity : k;
+        heap.update(n % size, key);
+        scan.update(n % size, key);
+        assertEquals(heap.first(), scan.first());
+        assertEquals(heap.second(), scan.second());
+      }
+    },
+  ));
+});

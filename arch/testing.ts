@@ -1,0 +1,44 @@
+/** Bare machines for tests of the layers below the kernel. */
+import { MachineContext, read_line, type Steps } from "./asm.ts";
+import { CacheLine } from "./hw/line.ts";
+import type { EngineOptions, InterruptHandler } from "./sim/engine.ts";
+import { Machine } from "./hw/machine.ts";
+import { findPreset } from "./hw/presets/index.ts";
+import type { MachineSpec } from "./hw/spec.ts";
+
+/** A machine of the default preset, changed by `change`, with interrupts that run `onIrq`. */
+export function bareMachine(
+  change: Partial<MachineSpec> = {},
+  options: EngineOptions = {},
+  onIrq: (t: MachineContext, vector: number) => Steps<unknown> = noHandler,
+): Machine {
+  const machine = new Machine(
+    { ...findPreset("opteron-2x4"), ...change },
+    1,
+    options,
+  );
+  const interrupts: InterruptHandler = {
+    context: (cpu) => new MachineContext(machine, `irq/${cpu.id}`, true),
+    start: (t, vector) => onIrq(t as MachineContext, vector)[Symbol.iterator](),
+  };
+  machine.engine.interrupts = interrupts;
+  return machine;
+}
+
+/** Starts `program` on CPU `id` at cycle 0, interrupts on. */
+export function startOn(
+  machine: Machine,
+  id: number,
+  program: (t: MachineContext) => Steps<unknown>,
+): MachineContext {
+  const t = new MachineContext(machine, `test/${id}`, false);
+  t.gen = program(t)[Symbol.iterator]();
+  const cpu = machine.engine.cpus[id];
+  machine.engine.start(cpu, t, 0);
+  cpu.irqsOn = true;
+  return t;
+}
+
+function* noHandler(t: MachineContext): Steps<void> {
+  yield* read_line(t, new CacheLine(0));
+}
