@@ -166,7 +166,7 @@ export const FAMILY_10H_SOURCES: readonly Source[] = [
   {
     field: "ipi.deliverCycles",
     source:
-      "Baumann et al., The Multikernel, SOSP 2009, section 5.1: an IPI costs hundreds of cycles to deliver, 800 to handle. chosen: 1000, within 500 to 2000",
+      "chosen: 1000, within 500 to 2000 cycles; Amit, Optimizing the TLB Shootdown Algorithm with Page Access Tracking, USENIX ATC 2017, puts whole shootdowns at microseconds",
   },
   {
     field: "ipi.broadcast",
