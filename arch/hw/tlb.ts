@@ -207,6 +207,8 @@ export class Tlb {
   readonly #largeScale: number;
 
   /**
+   * An empty TLB; allocates with its first entry.
+   *
    * @param spec Geometry; `l1.entries` is at least 1.
    * @param largePageBits log2 of the base pages in a large page; 0 = no large pages.
    */
