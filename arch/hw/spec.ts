@@ -33,20 +33,25 @@ export interface MachineSpec {
   readonly clockHz: number;
   /** Average cycles per instruction of kernel code that hits its caches. */
   readonly cyclesPerInstruction: number;
+  /** Sockets, cores, NUMA nodes. */
   readonly topology: {
+    /** CPU packages. */
     readonly sockets: number;
+    /** CPUs of one full socket. */
     readonly coresPerSocket: number;
     /** CPUs present, at most `sockets * coresPerSocket`; sockets fill up in order. Absent = all. */
     readonly cpus?: number;
     /** NUMA nodes; sockets are dealt to nodes in order. Divides or equals `sockets`. */
     readonly nodes: number;
   };
+  /** RAM and the size of a cache line. */
   readonly memory: {
     /** Bytes of RAM in each node. */
     readonly bytesPerNode: number;
     /** Bytes of one cache line. */
     readonly lineBytes: number;
   };
+  /** Page-table format. */
   readonly paging: {
     /** Page-table format. */
     readonly format: "x86-64" | "i386-pae" | "ia64-16k";
@@ -57,12 +62,16 @@ export interface MachineSpec {
   readonly layout: {
     /** Linear map of all (i386: low) memory. */
     readonly directMapStart: string;
+    /** First address of vmalloc space. */
     readonly vmallocStart: string;
+    /** End of vmalloc space; a page boundary, or one byte short of it as x86-64 writes it. */
     readonly vmallocEnd: string;
     /** Equal to the vmalloc range where modules live there (i386, ia64). */
     readonly modulesStart: string;
+    /** End of module space, written as `vmallocEnd` is. */
     readonly modulesEnd: string;
   };
+  /** What an access costs, by where the line is. */
   readonly cache: {
     /** Load or store that hits the CPU's own cache. */
     readonly hitCycles: number;
@@ -75,12 +84,16 @@ export interface MachineSpec {
     /** Line in memory of another node. */
     readonly memoryRemoteCycles: number;
   };
+  /** What a locked instruction adds. */
   readonly atomic: {
     /** Added to any locked read-modify-write, wherever the line is. */
     readonly lockedCycles: number;
   };
+  /** Translation caches and what their misses and flushes cost. */
   readonly tlb: {
+    /** First level, base pages. */
     readonly l1: TlbLevelSpec;
+    /** Second level, base pages. */
     readonly l2: TlbLevelSpec;
     /** Entries for large pages (2 MiB on x86-64 and PAE), beside the base-page ones. */
     readonly large: TlbLevelSpec;
@@ -97,6 +110,7 @@ export interface MachineSpec {
     /** Flush of everything, global entries too (CR4.PGE off and on). */
     readonly flushGlobalCycles: number;
   };
+  /** Interprocessor interrupts. */
   readonly ipi: {
     /** Sender's cost of one write to the interrupt command register. */
     readonly sendCycles: number;
@@ -105,6 +119,7 @@ export interface MachineSpec {
     /** `"mask"`: one write reaches a whole mask of CPUs; `"each"`: one write a target. */
     readonly broadcast: "mask" | "each";
   };
+  /** What any interrupt costs the CPU that takes it. */
   readonly irq: {
     /** Recognition, vectoring, register save. */
     readonly entryCycles: number;
@@ -113,6 +128,7 @@ export interface MachineSpec {
     /** End-of-interrupt write to the local APIC. */
     readonly ackCycles: number;
   };
+  /** Halted CPUs. */
   readonly idle: {
     /** From an interrupt's arrival at a halted CPU to its first instruction. */
     readonly wakeCycles: number;
@@ -125,6 +141,7 @@ export interface MachineSpec {
     /** One device serves one CPU at a time, rather than a register in each CPU. */
     readonly shared: boolean;
   };
+  /** How the kernel was configured for this machine. */
   readonly kernel: {
     /** Timer ticks a second (CONFIG_HZ). */
     readonly hz: number;
@@ -135,5 +152,6 @@ export interface MachineSpec {
     /** Default of hashdist= (NUMA x86-64 and ia64 kernels: true). */
     readonly hashdist: boolean;
   };
+  /** Where each constant comes from. */
   readonly sources: readonly Source[];
 }

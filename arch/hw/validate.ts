@@ -15,9 +15,12 @@ import type { MachineSpec, Source, TlbLevelSpec } from "./spec.ts";
 
 /** A machine file that cannot be used. The message is one line and names the field. */
 export class SpecError extends RangeError {
+  /** Name shown before the message. */
   override readonly name = "SpecError";
 
   /**
+   * Builds the message from its parts.
+   *
    * @param field Dotted path, such as `"tlb.l1.ways"`.
    * @param expected What it must be, in words.
    * @param value What it is; `undefined` = missing.
