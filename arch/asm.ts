@@ -43,8 +43,13 @@ export const OpKind = {
   VIRT_READ: 15,
   VIRT_WRITE: 16,
   PTE_RUN: 17,
-  ADD_LOW: 18,
+  TICKET_LOCK: 18,
+  TICKET_UNLOCK: 19,
 } as const;
+
+/** Kinds from here on touch data; see `runAheadCycles` in `arch/sim/engine.ts`. */
+const FIRST_DATA_KIND = OpKind.LINE_READ;
+const LAST_DATA_KIND = OpKind.PTE_RUN;
 
 const KIND_NAMES = Object.keys(OpKind);
 
@@ -55,6 +60,9 @@ const enum OpState {
   PARKED,
   DONE,
 }
+
+const TICKET_SHIFT = 16;
+const TICKET_MASK = 0xffff;
 
 const YIELD: IteratorResult<void, unknown> = { done: false, value: undefined };
 
@@ -113,7 +121,7 @@ export class Op implements PendingOp {
   next(): IteratorResult<void, unknown> {
     const cpu = this.context.cpu;
     if (this.#state === OpState.READY) {
-      if (cpu.clock >= cpu.limit) {
+      if (cpu.clock >= cpu.limit && !this.#mayRunAhead(cpu)) {
         this.#state = OpState.WAITING;
         return YIELD;
       }
@@ -137,6 +145,17 @@ export class Op implements PendingOp {
     return `${KIND_NAMES[this.#kind]}${where}${
       holder === null ? "" : `, ${holder}`
     }`;
+  }
+
+  /** Whether the operation need not wait for its turn. */
+  #mayRunAhead(cpu: Cpu): boolean {
+    if (cpu.clock >= cpu.ahead) return false;
+    const kind = this.#kind;
+    if (kind === OpKind.TICKET_UNLOCK) {
+      // Nobody waits: the next to ask is served after this release.
+      return this.machine.coherence.isExclusive(cpu, this.#cell!.line);
+    }
+    return kind >= FIRST_DATA_KIND && kind <= LAST_DATA_KIND;
   }
 
   #parked(): IteratorResult<void, unknown> {
@@ -177,11 +196,14 @@ export class Op implements PendingOp {
         this.#writeLocked(cpu, this.#cell!, sum);
         break;
       }
-      case OpKind.ADD_LOW: {
+      case OpKind.TICKET_LOCK:
+        if (!this.#ticketLock(cpu)) return false;
+        break;
+      case OpKind.TICKET_UNLOCK: {
         const old = this.#cell!.value as number;
-        const low = (old + (this.#a as number)) & 0xffff;
-        this.#write(cpu, this.#cell!, (old & ~0xffff) | low);
-        result.value = undefined;
+        const owner = (old + 1) & TICKET_MASK;
+        this.#write(cpu, this.#cell!, (old & ~TICKET_MASK) | owner);
+        (this.#a as OpEnd).ended(this.context, false);
         break;
       }
       case OpKind.SPIN: {
@@ -261,6 +283,24 @@ export class Op implements PendingOp {
     return true;
   }
 
+  /** `xadd`, then, if the ticket is not up, a spin. `#c`: 0 = to do, else ticket + 1. */
+  #ticketLock(cpu: Cpu): boolean {
+    const cell = this.#cell as Cell<number>;
+    const contended = this.#c !== 0;
+    if (contended) {
+      this.#until(cpu, this.machine.coherence.read(cpu, cell.line));
+    } else {
+      const old = cell.value;
+      this.#writeLocked(cpu, this.#cell!, (old + (1 << TICKET_SHIFT)) | 0);
+      this.#c = (old >>> TICKET_SHIFT) + 1;
+    }
+    if ((cell.value & TICKET_MASK) !== this.#c - 1) {
+      return this.#park(cpu, cell.line);
+    }
+    (this.#a as OpEnd).ended(this.context, contended);
+    return true;
+  }
+
   #until(cpu: Cpu, at: number): void {
     const cycles = at - cpu.clock;
     if (cycles > 0) this.machine.engine.advance(this.context, cycles);
@@ -285,6 +325,11 @@ export class Op implements PendingOp {
     this.machine.engine.park(cpu, line);
     return false;
   }
+}
+
+/** Told when an operation is done: what a lock books as acquired or released. */
+export interface OpEnd {
+  ended(t: MachineContext, contended: boolean): void;
 }
 
 /** Several page-table entries of one cache line, read or written as one operation. */
@@ -362,13 +407,25 @@ export function atomic_add_return(
   return t.op.begin(OpKind.ADD, cell as Cell<unknown>, null, value, 0);
 }
 
-/** Adds to the low 16 bits, not locked: the owner's half of a ticket lock. */
-export function add_low_half(
+/**
+ * Takes a ticket of `cell` (next ticket in the high half, owner's in the low
+ * half) and spins until it is up; then calls `end` with whether it had to wait.
+ */
+export function ticket_lock(
   t: MachineContext,
   cell: Cell<number>,
-  value: number,
+  end: OpEnd,
 ): Steps<void> {
-  return t.op.begin(OpKind.ADD_LOW, cell as Cell<unknown>, null, value, 0);
+  return t.op.begin(OpKind.TICKET_LOCK, cell as Cell<unknown>, null, end, 0);
+}
+
+/** Passes a ticket lock on, by an unlocked increment of the owner's half; then calls `end`. */
+export function ticket_unlock(
+  t: MachineContext,
+  cell: Cell<number>,
+  end: OpEnd,
+): Steps<void> {
+  return t.op.begin(OpKind.TICKET_UNLOCK, cell as Cell<unknown>, null, end, 0);
 }
 
 /**

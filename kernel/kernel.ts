@@ -16,7 +16,8 @@ import type { MmStruct } from "./mm/pgtable.ts";
 import type { PageAllocator } from "./mm/page_alloc.ts";
 import type { Slab } from "./mm/slab.ts";
 import type { VmallocState } from "./mm/vmalloc.ts";
-import type { VmapLayer } from "./mm/vmap_layer.ts";
+import type { VmStruct } from "./mm/vm_struct.ts";
+import type { VmapLayer, VmapLayerFactory } from "./mm/vmap_layer.ts";
 import type { KernelParams } from "./params.ts";
 import type { Printk } from "./printk.ts";
 import type { Rcu } from "./rcu.ts";
@@ -68,6 +69,12 @@ export class Kernel {
   init_mm!: MmStruct;
   vmalloc!: VmallocState;
   vmap!: VmapLayer;
+  /** Limits of vmalloc space instead of the machine's, `[start, end)`; read by vmalloc_init(). */
+  vmalloc_range: { readonly start: number; readonly end: number } | null = null;
+  /** Layers that `vmap=` may name besides the built-in ones. */
+  vmap_layers: Readonly<Record<string, VmapLayerFactory>> = {};
+  /** Areas registered before vmalloc_init(); see vm_area_add_early(). */
+  early_vmlist: VmStruct | null = null;
 
   constructor(
     readonly machine: Machine,

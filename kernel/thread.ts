@@ -9,6 +9,7 @@
 import { MachineContext } from "../arch/asm.ts";
 import { ListHead } from "./lib/list.ts";
 import type { Kernel } from "./kernel.ts";
+import type { PteScratch } from "./mm/pte_run.ts";
 
 /** Thread states (include/linux/sched.h). */
 export const TASK_RUNNING = 0;
@@ -33,12 +34,16 @@ export class Thread extends MachineContext {
   readonly run_list: ListHead<Thread>;
   /** Whether it is on a runqueue or running. Guarded by the queue's lock. */
   on_rq = false;
+  /** When it last began to ask for a lock, cycles; for lock statistics. */
+  lockWaitSince = 0;
   /** Set by kthread_stop(). */
   should_stop = false;
   /** What the thread function returned. */
   exit_code: unknown = undefined;
   /** What it sleeps on, for reports; `null` = it does not sleep. */
   wchan: string | null = null;
+  /** Page-table operations of this thread, reused; `null` before the first. */
+  ptes: PteScratch | null = null;
 
   constructor(
     readonly k: Kernel,

@@ -64,6 +64,11 @@ export class Coherence {
       (line.nrSharers > 0 && isSharer(line, cpu.id));
   }
 
+  /** Whether `cpu` has the only copy of `line`. */
+  isExclusive(cpu: Cpu, line: CacheLine): boolean {
+    return line.owner === cpu.id && line.nrSharers === 0;
+  }
+
   /** `cpu` gets a copy of `line`. @returns When it has it, cycles. */
   read(cpu: Cpu, line: CacheLine): number {
     const id = cpu.id;
@@ -86,7 +91,11 @@ export class Coherence {
   /** `cpu` gets the only copy of `line`. @returns When it has it, cycles. */
   write(cpu: Cpu, line: CacheLine): number {
     const id = cpu.id;
-    if (line.owner === id && line.nrSharers === 0) return cpu.clock + this.#hit;
+    if (line.owner === id && line.nrSharers === 0) {
+      const done = cpu.clock + this.#hit;
+      line.busyUntil = done; // may lie ahead of others' clocks
+      return done;
+    }
     let latency = line.owner === id ? 0 : this.#distance(cpu, line);
     if (line.nrSharers > 0) {
       const others = line.sharerSocket === cpu.socket

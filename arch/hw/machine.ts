@@ -8,9 +8,10 @@ import type { Cpu } from "../sim/cpu.ts";
 import { type CpuPlace, Engine, type EngineOptions } from "../sim/engine.ts";
 import { SerialDevice } from "./device.ts";
 import { CacheLine, Coherence } from "./line.ts";
-import { type AccessSize, PhysMemory } from "./memory.ts";
+import { type AccessSize, type Frame, PhysMemory } from "./memory.ts";
 import { Mmu } from "./mmu.ts";
 import type { MachineSpec } from "./spec.ts";
+import { cpusOf } from "./validate.ts";
 
 /** Counters of the machine as a whole. */
 export interface MachineCounters {
@@ -28,6 +29,10 @@ export class Machine {
   readonly counters: MachineCounters = { ipis: 0 };
   readonly cyclesPerInstruction: number;
   readonly lockedCycles: number;
+  readonly #pageBytes: number;
+  readonly #pageOfByte: number; // 1 / #pageBytes: exact, a power of two
+  readonly #lineShift: number;
+  readonly #linesPerPage: number;
 
   constructor(
     readonly spec: MachineSpec,
@@ -41,6 +46,10 @@ export class Machine {
     });
     this.coherence = new Coherence(this.engine, spec);
     this.memory = new PhysMemory(spec);
+    this.#pageBytes = 2 ** spec.paging.pageShift;
+    this.#pageOfByte = 1 / this.#pageBytes;
+    this.#lineShift = Math.log2(spec.memory.lineBytes);
+    this.#linesPerPage = this.#pageBytes / spec.memory.lineBytes;
     this.mmu = new Mmu(this);
     this.clocksource = new SerialDevice(
       spec.clocksource.name,
@@ -93,20 +102,23 @@ export class Machine {
 
   /** The cache line of physical address `paddr`. */
   lineAt(paddr: number): CacheLine {
-    const pfn = Math.floor(paddr / this.memory.pageBytes);
-    const frame = this.memory.frame(pfn);
-    const index = Math.floor(
-      (paddr - pfn * this.memory.pageBytes) / this.spec.memory.lineBytes,
-    );
-    const lines = frame.lines ??= [];
-    return lines[index] ??= new CacheLine(this.memory.nodeOf(pfn));
+    const pfn = Math.floor(paddr * this.#pageOfByte);
+    return this.lineIn(this.memory.frame(pfn), paddr - pfn * this.#pageBytes);
+  }
+
+  /** The cache line of byte `offset` in `frame`. */
+  lineIn(frame: Frame, offset: number): CacheLine {
+    const lines = frame.lines ??= new Array(this.#linesPerPage).fill(undefined);
+    const index = offset >>> this.#lineShift;
+    return lines[index] ??= new CacheLine(this.memory.nodeOf(frame.pfn));
   }
 
   /** Reads memory by physical address, charging its line. */
   physRead(t: MachineContext, paddr: number, size: number): number {
-    this.engine.advanceTo(
-      t.cpu,
-      this.coherence.read(t.cpu, this.lineAt(paddr)),
+    const cpu = t.cpu;
+    this.engine.advance(
+      t,
+      this.coherence.read(cpu, this.lineAt(paddr)) - cpu.clock,
     );
     return this.memory.readNumber(paddr, size as AccessSize);
   }
@@ -118,9 +130,10 @@ export class Machine {
     size: number,
     value: number,
   ): void {
-    this.engine.advanceTo(
-      t.cpu,
-      this.coherence.write(t.cpu, this.lineAt(paddr)),
+    const cpu = t.cpu;
+    this.engine.advance(
+      t,
+      this.coherence.write(cpu, this.lineAt(paddr)) - cpu.clock,
     );
     this.memory.writeNumber(paddr, size as AccessSize, value);
   }
@@ -129,8 +142,7 @@ export class Machine {
 /** CPU numbers go through the cores of socket 0, then socket 1, and so on. */
 function cpuPlaces(spec: MachineSpec): CpuPlace[] {
   const { sockets, coresPerSocket, nodes } = spec.topology;
-  const nrCpus = spec.topology.cpus ?? sockets * coresPerSocket;
-  return Array.from({ length: nrCpus }, (_, id) => {
+  return Array.from({ length: cpusOf(spec) }, (_, id) => {
     const socket = Math.floor(id / coresPerSocket);
     return { socket, node: Math.floor(socket * nodes / sockets) };
   });

@@ -212,22 +212,26 @@ export class Mmu {
     const charged = machine.spec.tlb.walkCachesUpper ? last : 0;
     let table = root;
     for (let level = 0; level <= last; level++) {
-      const at = table * this.#pageBytes + format.index(vaddr, level) * 8;
+      const frame = machine.memory.frame(table);
+      const offset = format.index(vaddr, level) * 8;
       if (t !== null && level >= charged) {
-        machine.engine.advanceTo(
+        const done = machine.coherence.read(
           t.cpu,
-          machine.coherence.read(t.cpu, machine.lineAt(at)),
+          machine.lineIn(frame, offset),
         );
+        machine.engine.advance(t, done - t.cpu.clock);
       }
-      const lo = machine.memory.readLo(at);
-      const hi = machine.memory.readHi(at);
+      const words = frame.words;
+      if (words === null) return false;
+      const lo = words[offset >>> 2];
+      const hi = words[(offset >>> 2) + 1];
       if (!format.isPresent(lo, hi, level)) return false;
       const prot = format.prot(lo, hi, level);
       const pfn = format.pfn(lo, hi, prot);
       if (format.isLeaf(lo, hi, level)) {
         this.#walk.pfn = pfn;
         this.#walk.prot = prot;
-        this.#walk.entryAt = at;
+        this.#walk.entryAt = table * this.#pageBytes + offset;
         return true;
       }
       table = pfn;

@@ -40,6 +40,8 @@ export class Cpu {
   clock = 0;
   /** Operations on shared state wait for the engine from this time on. */
   limit = -1;
+  /** Operations on data nobody synchronises on wait from this time on; >= limit. */
+  ahead = -1;
   state: number = CpuState.OFFLINE;
   /** Whether interrupts are taken (the IF flag). */
   irqsOn = false;

@@ -7,6 +7,13 @@
  * operations happen in the order of virtual time, ties by CPU number, and a
  * lone busy CPU hardly ever hands back.
  *
+ * Data that nobody synchronises on need not wait for its turn: a CPU may touch
+ * pages, page-table entries and lines of its own up to `runAheadCycles` past
+ * the limit. Whoever asks for such a line later is served after that access
+ * (`CacheLine.busyUntil`), as if the line had been held that long. Locks,
+ * flags and interrupts always keep strict order. docs/COST_MODEL.md states what
+ * this does to the results: compare with `runAheadCycles: 0`.
+ *
  * A CPU that spins on an unchanged line is parked there and costs nothing until
  * the line is written or an interrupt arrives. Interrupts are taken at their
  * arrival by parked and halted CPUs, by others at their next shared operation.
@@ -20,6 +27,9 @@ import { type Policy, TimedPolicy, turnBefore } from "./policy.ts";
 import { type CpuQueue, HeapQueue } from "./queue.ts";
 import type { StepIterator } from "./steps.ts";
 import { MAX_SYMBOLS } from "./symbol.ts";
+
+/** Default of {@linkcode EngineOptions.runAheadCycles}: about a microsecond. */
+const RUN_AHEAD_CYCLES = 2500;
 
 /** Where a CPU stands in the machine. */
 export interface CpuPlace {
@@ -41,6 +51,11 @@ export interface EngineOptions {
   readonly queue?: CpuQueue;
   /** A CPU that waits this long in one spin is reported as a lockup, cycles. */
   readonly lockupCycles?: number;
+  /**
+   * How far data accesses may run ahead of their turn, cycles; see the file's
+   * head. 0 = never.
+   */
+  readonly runAheadCycles?: number;
   /** From an interrupt's arrival at a halted CPU to its first instruction, cycles. */
   readonly wakeCycles?: number;
 }
@@ -65,6 +80,7 @@ export class Engine {
   readonly cyclesBySym: Float64Array = new Float64Array(MAX_SYMBOLS);
   readonly lockupCycles: number;
   readonly wakeCycles: number;
+  readonly runAheadCycles: number;
   /** Set by the kernel before any interrupt is sent. */
   interrupts: InterruptHandler | null = null;
   observer: Observer | null = null;
@@ -80,6 +96,7 @@ export class Engine {
     this.policy = options.policy ?? new TimedPolicy();
     this.lockupCycles = options.lockupCycles ?? Infinity;
     this.wakeCycles = options.wakeCycles ?? 0;
+    this.runAheadCycles = options.runAheadCycles ?? RUN_AHEAD_CYCLES;
   }
 
   /** Makes {@linkcode run} return after the step under way. */
@@ -122,7 +139,7 @@ export class Engine {
     const running = this.running;
     if (running !== null && running !== cpu) {
       const limit = turnBefore(running.id, cpu.id, key);
-      if (limit < running.limit) running.limit = limit;
+      if (limit < running.limit) this.#setLimit(running, limit);
     }
   }
 
@@ -179,13 +196,19 @@ export class Engine {
   /** Turns interrupts on or off; the sender's side of `cli` and `sti`. */
   setIrqs(cpu: Cpu, on: boolean): void {
     cpu.irqsOn = on;
-    if (on && cpu.nextIrqAt < cpu.limit) cpu.limit = cpu.nextIrqAt;
+    if (on) clipToIrq(cpu);
+  }
+
+  #setLimit(cpu: Cpu, limit: number): void {
+    cpu.limit = limit;
+    cpu.ahead = limit + this.runAheadCycles;
+    if (cpu.irqsOn) clipToIrq(cpu);
   }
 
   #irqsChanged(cpu: Cpu): void {
     cpu.refreshNextIrq();
     if (cpu === this.running) {
-      if (cpu.irqsOn && cpu.nextIrqAt < cpu.limit) cpu.limit = cpu.nextIrqAt;
+      if (cpu.irqsOn) clipToIrq(cpu);
     } else {
       this.reschedule(cpu);
     }
@@ -195,8 +218,7 @@ export class Engine {
     if (cpu.state === CpuState.PARKED && !this.#leaveParking(cpu)) return;
     if (cpu.state === CpuState.HALTED) this.#leaveHalt(cpu);
     if (cpu.irqsOn && cpu.nextIrqAt <= cpu.clock) this.#takeInterrupt(cpu);
-    cpu.limit = this.policy.horizon(this, cpu);
-    if (cpu.irqsOn && cpu.nextIrqAt < cpu.limit) cpu.limit = cpu.nextIrqAt;
+    this.#setLimit(cpu, this.policy.horizon(this, cpu));
     this.resumes++;
     const t = cpu.top!;
     if (t.gen!.next().done) this.#finish(cpu, t);
@@ -219,7 +241,6 @@ export class Engine {
     cpu.state = CpuState.RUNNING;
     cpu.wakeAt = Infinity;
     if (irqAt <= cpu.clock) return true;
-    cpu.limit = -1;
     const op = cpu.top!.op as PendingOp;
     if (op.retry()) return true;
     this.queue.update(cpu.id, dueAt(cpu));
@@ -271,6 +292,12 @@ export class Engine {
       cpu.state === CpuState.PARKED || cpu.parkedOn !== null
     );
   }
+}
+
+/** No operation may run past an interrupt that is due. */
+function clipToIrq(cpu: Cpu): void {
+  if (cpu.nextIrqAt < cpu.limit) cpu.limit = cpu.nextIrqAt;
+  if (cpu.nextIrqAt < cpu.ahead) cpu.ahead = cpu.nextIrqAt;
 }
 
 /** When `cpu` next has something to do, cycles. */

@@ -7,19 +7,19 @@
 import {
   atomic_add_return,
   charge,
+  cpu_relax,
   enter,
   ksym,
   leave,
+  load,
   local_irq_restore,
   local_irq_save,
-  cpu_relax,
-  load,
   spin_until,
   type Steps,
 } from "../../arch/asm.ts";
 import { Cell } from "../../arch/hw/cell.ts";
 import type { CacheLine } from "../../arch/hw/line.ts";
-import { BUG_ON } from "../bug.ts";
+import { BUG } from "../bug.ts";
 import type { Kernel } from "../kernel.ts";
 import { preempt_disable, preempt_enable, type Thread } from "../thread.ts";
 import { LockOwner } from "./lock_stat.ts";
@@ -50,12 +50,13 @@ export class Rwlock extends LockOwner {
 export function* write_lock(t: Thread, lock: Rwlock): Steps {
   enter(t, _WRITE_LOCK);
   preempt_disable(t);
-  BUG_ON(t, lock.owner === t, `rwlock recursion on ${lock.name}`);
+  if (lock.owner === t) BUG(t, `recursion on ${lock.name}`);
   charge(t, 6);
   const since = t.cpu.clock;
   const left = yield* atomic_add_return(t, lock.lock, -RW_LOCK_BIAS);
   if (left !== 0) yield* write_lock_failed(t, lock);
-  lock.acquired(t, since, left !== 0);
+  t.lockWaitSince = since; // interrupts in between took locks of their own
+  lock.acquired(t, left !== 0);
   leave(t);
 }
 
@@ -73,7 +74,7 @@ function* write_lock_failed(t: Thread, lock: Rwlock): Steps {
 /** Ends {@linkcode write_lock}. */
 export function* write_unlock(t: Thread, lock: Rwlock): Steps {
   enter(t, _WRITE_UNLOCK);
-  BUG_ON(t, lock.owner !== t, `rwlock wrong owner on ${lock.name}`);
+  if (lock.owner !== t) BUG(t, `wrong owner of ${lock.name}`);
   charge(t, 3);
   lock.released(t);
   yield* atomic_add_return(t, lock.lock, RW_LOCK_BIAS);
@@ -110,7 +111,7 @@ export function* read_lock(t: Thread, lock: Rwlock): Steps {
 /** Ends {@linkcode read_lock}. */
 export function* read_unlock(t: Thread, lock: Rwlock): Steps {
   enter(t, _READ_UNLOCK);
-  BUG_ON(t, lock.readers === 0, `${lock.name} is not held for reading`);
+  if (lock.readers === 0) BUG(t, `${lock.name} is not held for reading`);
   charge(t, 3);
   lock.readers--;
   yield* atomic_add_return(t, lock.lock, 1);
