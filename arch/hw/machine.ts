@@ -13,6 +13,8 @@ import { Mmu } from "./mmu.ts";
 import type { MachineSpec } from "./spec.ts";
 import { cpusOf } from "./validate.ts";
 
+const TWO_32 = 2 ** 32;
+
 /** Counters of the machine as a whole. */
 export interface MachineCounters {
   /** Interprocessor interrupts that arrived or will, one a target. */
@@ -131,11 +133,18 @@ export class Machine {
     value: number,
   ): void {
     const cpu = t.cpu;
-    this.engine.advance(
-      t,
-      this.coherence.write(cpu, this.lineAt(paddr)) - cpu.clock,
-    );
-    this.memory.writeNumber(paddr, size as AccessSize, value);
+    const pfn = Math.floor(paddr * this.#pageOfByte);
+    const offset = paddr - pfn * this.#pageBytes;
+    const frame = this.memory.frame(pfn);
+    const line = this.lineIn(frame, offset);
+    this.engine.advance(t, this.coherence.write(cpu, line) - cpu.clock);
+    if (size === 8 && (offset & 7) === 0) { // the usual case, without a second look-up
+      const words = frame.words ?? frame.back();
+      words[offset >>> 2] = value;
+      words[(offset >>> 2) + 1] = Math.floor(value / TWO_32);
+    } else {
+      this.memory.writeNumber(paddr, size as AccessSize, value);
+    }
   }
 }
 

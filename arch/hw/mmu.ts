@@ -5,11 +5,12 @@
  * them, as on the hardware: a translation that is cached is used, whatever the
  * table says by now, until this CPU flushes it.
  *
- * Left out: speculative fills (the schedule explorer adds them), translations
- * of upper table levels as entries of their own, accesses that cross a page.
+ * Left out: speculative fills (the schedule explorer adds them), accesses that
+ * cross a page.
  */
 import type { MachineContext } from "../asm.ts";
 import type { Machine } from "./machine.ts";
+import type { Frame } from "./memory.ts";
 import {
   printVaddr,
   PROT_ACCESSED,
@@ -20,6 +21,7 @@ import {
   pteFormat,
 } from "./pte.ts";
 import { Tlb } from "./tlb.ts";
+import { WalkCache } from "./walk_cache.ts";
 
 /** Why an access faulted. */
 export type FaultReason = "not present" | "write to read-only";
@@ -54,8 +56,9 @@ export type FaultHandler = (
 interface Walk {
   pfn: number;
   prot: number;
-  /** Physical address of the entry, bytes. */
-  entryAt: number;
+  /** Table that holds the entry, and the entry's byte in it. */
+  table: Frame;
+  offset: number;
 }
 
 /** All memory management units of one machine. */
@@ -68,7 +71,11 @@ export class Mmu {
   readonly #roots: Float64Array;
   readonly #pageBytes: number;
   readonly #pageOfByte: number;
-  readonly #walk: Walk = { pfn: 0, prot: 0, entryAt: 0 };
+  readonly #walk: Walk;
+  /** Each CPU's, made at its first walk; unused where the machine has none. */
+  readonly #walkCaches: (WalkCache | undefined)[];
+  readonly #leafLevel: number;
+  readonly #stretchOfByte: number; // 1 / bytes under one last-level table
 
   constructor(readonly machine: Machine) {
     const { spec, engine } = machine;
@@ -79,9 +86,13 @@ export class Mmu {
     this.#roots = new Float64Array(engine.cpus.length).fill(-1);
     this.#pageBytes = 2 ** this.format.pageShift;
     this.#pageOfByte = 1 / this.#pageBytes;
+    this.#walk = { pfn: 0, prot: 0, table: machine.memory.frame(0), offset: 0 };
+    this.#walkCaches = new Array(engine.cpus.length).fill(undefined);
+    this.#leafLevel = this.format.levels.length - 1;
+    this.#stretchOfByte = 1 / this.format.spanBytes(this.#leafLevel - 1);
   }
 
-  /** Loads CPU `id`'s root table register; flushes nothing. */
+  /** Loads CPU `id`'s root table register; flushes nothing. For use before that CPU has used its TLB. */
   setRoot(id: number, pfn: number): void {
     this.#roots[id] = pfn;
   }
@@ -170,6 +181,7 @@ export class Mmu {
 
   /** Drops `vaddr`'s translation from this CPU's TLB (`invlpg`). */
   flushPage(t: MachineContext, vaddr: number): void {
+    this.#walkCaches[t.cpu.id]?.flush();
     this.tlbs[t.cpu.id].invalidate(Math.floor(vaddr * this.#pageOfByte));
     this.machine.engine.advance(t, this.machine.spec.tlb.invlpgCycles);
   }
@@ -178,6 +190,7 @@ export class Mmu {
   flush(t: MachineContext, global: boolean): void {
     const { spec, engine } = this.machine;
     const tlb = this.tlbs[t.cpu.id];
+    this.#walkCaches[t.cpu.id]?.flush();
     if (global) tlb.flushAll();
     else tlb.flush();
     engine.advance(
@@ -192,51 +205,76 @@ export class Mmu {
     this.machine.engine.advance(t, this.machine.spec.tlb.walkCycles);
     if (vaddr >= this.format.identityStart) {
       const pfn = vpn - this.format.identityStart * this.#pageOfByte;
-      return tlb.insert(vpn, pfn, PROT_WRITE | PROT_DIRTY | PROT_ACCESSED);
+      return tlb.fill(vpn, pfn, PROT_WRITE | PROT_DIRTY | PROT_ACCESSED);
     }
-    const root = this.#roots[t.cpu.id];
-    if (root < 0 || !this.#lookup(t, root, vaddr)) return -1;
-    const { pfn, prot, entryAt } = this.#walk;
-    if ((prot & PROT_ACCESSED) === 0) this.#setBits(entryAt, PROT_ACCESSED);
-    if ((prot & PROT_LARGE) === 0) return tlb.insert(vpn, pfn, prot);
+    if (!this.#walkCharged(t, vaddr)) return -1;
+    const { pfn, prot } = this.#walk;
+    if ((prot & PROT_ACCESSED) === 0) this.#setBits(PROT_ACCESSED);
+    if ((prot & PROT_LARGE) === 0) return tlb.fill(vpn, pfn, prot);
     const slot = tlb.insertLarge(vpn, pfn, prot);
     if (slot >= 0) return slot;
     const within = vpn % 2 ** this.format.largePageBits;
-    return tlb.insert(vpn, pfn + within, prot & ~PROT_LARGE);
+    return tlb.fill(vpn, pfn + within, prot & ~PROT_LARGE);
+  }
+
+  /** A hardware walk: through the walk cache if there is one. */
+  #walkCharged(t: MachineContext, vaddr: number): boolean {
+    const id = t.cpu.id;
+    const root = this.#roots[id];
+    if (root < 0) return false;
+    if (!this.machine.spec.tlb.walkCachesUpper) {
+      return this.#lookup(t, root, vaddr);
+    }
+    const cache = this.#walkCaches[id] ??= new WalkCache();
+    const stretch = Math.floor(vaddr * this.#stretchOfByte);
+    const table = cache.lookup(stretch);
+    if (table !== null) return this.#entry(t, table, vaddr, this.#leafLevel);
+    if (!this.#lookup(t, root, vaddr)) return false;
+    const { prot, table: last } = this.#walk;
+    if ((prot & PROT_LARGE) === 0) cache.insert(stretch, last);
+    return true;
   }
 
   /** Walks from `root`, charging `t` if given; the result is in `#walk`. */
   #lookup(t: MachineContext | null, root: number, vaddr: number): boolean {
-    const { format, machine } = this;
-    const last = format.levels.length - 1;
-    const charged = machine.spec.tlb.walkCachesUpper ? last : 0;
+    const { machine } = this;
     let table = root;
-    for (let level = 0; level <= last; level++) {
-      const frame = machine.memory.frame(table);
-      const offset = format.index(vaddr, level) * 8;
-      if (t !== null && level >= charged) {
-        const done = machine.coherence.read(
-          t.cpu,
-          machine.lineIn(frame, offset),
-        );
-        machine.engine.advance(t, done - t.cpu.clock);
-      }
-      const words = frame.words;
-      if (words === null) return false;
-      const lo = words[offset >>> 2];
-      const hi = words[(offset >>> 2) + 1];
-      if (!format.isPresent(lo, hi, level)) return false;
-      const prot = format.prot(lo, hi, level);
-      const pfn = format.pfn(lo, hi, prot);
-      if (format.isLeaf(lo, hi, level)) {
-        this.#walk.pfn = pfn;
-        this.#walk.prot = prot;
-        this.#walk.entryAt = table * this.#pageBytes + offset;
+    for (let level = 0;; level++) {
+      const found = this.#entry(t, machine.memory.frame(table), vaddr, level);
+      if (!found) return false;
+      const walk = this.#walk;
+      if (level === this.#leafLevel || (walk.prot & PROT_LARGE) !== 0) {
         return true;
       }
-      table = pfn;
+      table = walk.pfn;
     }
-    return false;
+  }
+
+  /** Reads `vaddr`'s entry in `table`, one of `level`, into `#walk`. @returns Whether it is present. */
+  #entry(
+    t: MachineContext | null,
+    table: Frame,
+    vaddr: number,
+    level: number,
+  ): boolean {
+    const { format, machine } = this;
+    const offset = format.index(vaddr, level) * 8;
+    if (t !== null) {
+      const line = machine.lineIn(table, offset);
+      const done = machine.coherence.read(t.cpu, line);
+      machine.engine.advance(t, done - t.cpu.clock);
+    }
+    const words = table.words;
+    if (words === null) return false;
+    const lo = words[offset >>> 2];
+    const hi = words[(offset >>> 2) + 1];
+    if (!format.isPresent(lo, hi, level)) return false;
+    const walk = this.#walk;
+    walk.prot = format.prot(lo, hi, level);
+    walk.pfn = format.pfn(lo, hi, walk.prot);
+    walk.table = table;
+    walk.offset = offset;
+    return true;
   }
 
   /** First store through a clean translation: hardware sets the entry's dirty bit. */
@@ -244,14 +282,12 @@ export class Mmu {
     tlb.addFlags(slot, PROT_DIRTY);
     const root = this.#roots[t.cpu.id];
     if (this.#lookup(t, root, vaddr)) {
-      this.#setBits(this.#walk.entryAt, PROT_ACCESSED | PROT_DIRTY);
+      this.#setBits(PROT_ACCESSED | PROT_DIRTY);
     }
   }
 
-  /** Sets accessed and dirty bits, which stand where `PROT_*` has them in every format. */
-  #setBits(entryAt: number, bits: number): void {
-    const { memory } = this.machine;
-    const lo = (memory.readLo(entryAt) | bits) >>> 0;
-    memory.writePair(entryAt, lo, memory.readHi(entryAt));
+  /** Sets bits of the entry in `#walk`; they stand where `PROT_*` has them in every format. */
+  #setBits(bits: number): void {
+    this.#walk.table.words![this.#walk.offset >>> 2] |= bits;
   }
 }

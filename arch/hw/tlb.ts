@@ -297,14 +297,22 @@ export class Tlb {
   /** Caches base page `vpn` in L1, over an older entry if there is one; returns its slot. */
   insert(vpn: number, pfn: number, flags: number): number {
     const l1 = this.#l1;
-    let slot = l1.find(vpn);
-    if (slot >= 0) l1.drop(slot);
-    else {
+    const slot = l1.find(vpn);
+    if (slot < 0) {
       const below = this.#l2.find(vpn);
       if (below >= 0) this.#l2.drop(below);
-      slot = l1.victim(vpn);
-      this.#demote(slot);
+      return this.fill(vpn, pfn, flags);
     }
+    l1.drop(slot);
+    l1.fill(slot, vpn, pfn, flags);
+    return slot;
+  }
+
+  /** {@linkcode insert} of a `vpn` that {@linkcode lookup} has just missed. */
+  fill(vpn: number, pfn: number, flags: number): number {
+    const l1 = this.#l1;
+    const slot = l1.victim(vpn);
+    this.#demote(slot);
     l1.fill(slot, vpn, pfn, flags);
     return slot;
   }

@@ -9,6 +9,7 @@
 
 import type { MachineSpec } from "../spec.ts";
 import {
+  CPUID_DUMP,
   FAMILY_10H_CORE,
   FAMILY_10H_SOURCES,
   X86_64_LAYOUT,
@@ -72,17 +73,17 @@ export function generic(sockets = 4, coresPerSocket = 4): MachineSpec {
       {
         field: "cache.otherSocketCycles",
         source:
-          "as opteron-2x4 up to two sockets. chosen above: mean of one hop (245) and two hops (327) in Boyd-Wickizer et al., Corey, OSDI 2008, scaled to 2.3 GHz",
+          "as opteron-2x4 up to two sockets. chosen above: mean of one hop (245) and two hops (327), scaled to 2.3 GHz (recalled, not checked: Boyd-Wickizer et al., Corey, OSDI 2008)",
       },
       {
         field: "cache.memoryRemoteCycles",
         source:
-          "as opteron-2x4 up to two sockets. chosen above: mean of one hop (255) and two hops (327) in Boyd-Wickizer et al., Corey, OSDI 2008, scaled to 2.3 GHz",
+          "as opteron-2x4 up to two sockets. chosen above: mean of one hop (255) and two hops (327), scaled to 2.3 GHz (recalled, not checked: Boyd-Wickizer et al., Corey, OSDI 2008)",
       },
       {
         field: "ipi.broadcast",
         source:
-          "Linux 2.6.28, arch/x86/kernel/genapic_flat_64.c: one mask up to 8 CPUs, physical mode with a write a target above",
+          "Linux, arch/x86/kernel/genapic_flat_64.c as of 1bd9d6b64e14 (2008): one mask up to 8 CPUs, physical mode with a write a target above",
       },
       { field: "topology", source: "chosen: by the caller; a node a socket" },
       {
@@ -91,13 +92,12 @@ export function generic(sockets = 4, coresPerSocket = 4): MachineSpec {
       },
       {
         field: "memory.lineBytes",
-        source:
-          "AMD, Software Optimization Guide for Family 10h and 12h Processors (40546), section 5: 64 bytes",
+        source: `${CPUID_DUMP}: 80000005h ECX 40020140h: 64 bytes`,
       },
       {
         field: "kernel",
         source:
-          "as opteron-2x4; nrCpus chosen: CPUs present, at least 64 (Linux 2.6.28, MAXSMP: at most 4096)",
+          "as opteron-2x4; nrCpus chosen: CPUs present, at least 64 (recalled, not checked: Linux 2.6.28, MAXSMP: at most 4096)",
       },
     ],
   };

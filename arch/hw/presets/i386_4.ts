@@ -4,7 +4,11 @@
  */
 
 import type { MachineSpec } from "../spec.ts";
-import { FAMILY_10H_CORE, FAMILY_10H_SOURCES } from "./opteron_2x4.ts";
+import {
+  CPUID_DUMP,
+  FAMILY_10H_CORE,
+  FAMILY_10H_SOURCES,
+} from "./opteron_2x4.ts";
 
 /** Two sockets of two cores in 32-bit mode, 2 GiB of RAM. */
 export const i386_4: MachineSpec = {
@@ -36,35 +40,37 @@ export const i386_4: MachineSpec = {
     },
     {
       field: "memory.lineBytes",
-      source:
-        "AMD, Software Optimization Guide for Family 10h and 12h Processors (40546), section 5: 64 bytes",
+      source: `${CPUID_DUMP}: 80000005h ECX 40020140h: 64 bytes`,
     },
     {
       field: "paging",
       source:
-        "AMD64 Architecture Programmer's Manual vol. 2, section 5.2.3: PAE, 4 KiB pages",
+        "recalled, not checked: AMD64 Architecture Programmer's Manual vol. 2, section 5.2.3: PAE, 4 KiB pages",
     },
     {
       field: "layout",
       source:
-        "Linux 2.6.28, asm-x86/pgtable_32.h: vmalloc starts 8 MiB above 896 MiB of low memory (__VMALLOC_RESERVE is 128 MiB) and ends two pages below the 2 MiB pkmap window of PAE; modules come from vmalloc space",
+        "Linux, include/asm-x86/pgtable_32.h as of 01eb7858c017 (2008): vmalloc starts 8 MiB above low memory, ends two pages below PKMAP_BASE, which is aligned to 2 MiB and has 512 pages under PAE. recalled, not checked: 896 MiB of low memory (__VMALLOC_RESERVE is 128 MiB), where the fixmap starts, modules in vmalloc space",
     },
     {
       field: "kernel.hz",
-      source: "Linux 2.6.28, kernel/Kconfig.hz: default HZ_250",
+      source:
+        "Linux 2.6.28, kernel/Kconfig.hz: default HZ_250 (checked from 2.6.13 on)",
     },
     {
       field: "kernel.ticketLocks",
-      source: "Linux 2.6.25, asm-x86/spinlock.h (314cdbefd1fd)",
+      source:
+        "recalled, not checked: Linux 2.6.25, asm-x86/spinlock.h (314cdbefd1fd)",
     },
     {
       field: "kernel.nrCpus",
-      source: "Linux 2.6.28, arch/x86/Kconfig: NR_CPUS defaults to 8",
+      source:
+        "recalled, not checked: Linux 2.6.28, arch/x86/Kconfig: NR_CPUS defaults to 8",
     },
     {
       field: "kernel.hashdist",
       source:
-        "Linux 2.6.28, include/linux/bootmem.h: off but on NUMA x86-64 and ia64",
+        "Linux 2.6.28, include/linux/bootmem.h: HASHDIST_DEFAULT off but on NUMA x86-64 and ia64",
     },
   ],
 };

@@ -10,11 +10,21 @@
 import type { MachineSpec, Source } from "../spec.ts";
 
 const COREY =
-  "Boyd-Wickizer et al., Corey: An Operating System for Many Cores, OSDI 2008, figure of the 16-core AMD machine (2.0 GHz Family 10h)";
-const FAMILY_10H =
-  "AMD, Software Optimization Guide for Family 10h and 12h Processors (40546), appendix A, translation-lookaside buffers";
+  "recalled, not checked: Boyd-Wickizer et al., Corey: An Operating System for Many Cores, OSDI 2008, figure of the 16-core AMD machine (2.0 GHz Family 10h)";
+/** Register dump of two Family 10h processors, revision B1. */
+export const CPUID_DUMP =
+  "InstLatx64 (github.com/InstLatx64/InstLatx64), AuthenticAMD0100F21_K10_Barcelona_CPUID.txt";
+const INSTRUCTIONS =
+  "InstLatx64, AuthenticAMD0100F21_K10_Barcelona_InstLatX64.txt";
+/** Read latencies: "Shanghai" is two sockets at 2.4 GHz, "Agena" one at 2.6 GHz. */
+const MEMORY =
+  "InstLatx64, AuthenticAMD0100F42_K10_Shanghai_MemLatX64.txt and 0100F22_K10_Agena_MemLatX64.txt";
 const FLUSHES =
-  "Molnar and Hansen, linux-mm, June 2015, thread 'TLB flush multiple pages per IPI v5': in-kernel measurements on Intel CPUs";
+  "recalled, not checked: Molnar and Hansen, linux-mm, June 2015, thread 'TLB flush multiple pages per IPI v5': in-kernel measurements on Intel CPUs";
+const MULTIKERNEL =
+  "recalled, not checked: Baumann et al., The Multikernel, SOSP 2009, section 5.1";
+const PIGGIN =
+  "Piggin, '[patch] mm: rewrite vmap layer', linux-mm, 19 August 2008";
 const LINUX = "Linux 2.6.28";
 
 /** Values that name nothing measured: they describe Linux, and hold for every x86-64 preset of 2.6.28. */
@@ -31,12 +41,12 @@ export const X86_64_SOURCES: readonly Source[] = [
   {
     field: "paging",
     source:
-      "AMD64 Architecture Programmer's Manual vol. 2, section 5.3: 4 KiB pages, four levels",
+      "recalled, not checked: AMD64 Architecture Programmer's Manual vol. 2, section 5.3: 4 KiB pages, four levels",
   },
   {
     field: "layout",
     source:
-      `${LINUX}, Documentation/x86/x86_64/mm.txt and asm-x86/pgtable_64.h: end of vmalloc is written ffffe1ffffffffff and compared as exclusive`,
+      `${LINUX}, Documentation/x86/x86_64/mm.txt and pgtable_64.h; checked in the patch that moved vmalloc to ffffc90000000000 (for 2.6.31), which shows the values before: ffff880000000000, ffffc20000000000 to ffffe1ffffffffff, ffffffffa0000000 to ffffffffff000000. The end of vmalloc is compared as exclusive`,
   },
 ];
 
@@ -84,13 +94,17 @@ export const FAMILY_10H_CORE: Pick<
 export const FAMILY_10H_SOURCES: readonly Source[] = [
   {
     field: "clockHz",
-    source: "AMD, Opteron 2356 product data (2007): 2.3 GHz",
+    source:
+      "Hering, xen-devel, 13 May 2021: lscpu of a two-socket Opteron 2356: 2300.057 MHz, two nodes of four cores, family 16 model 2",
   },
   {
     field: "cyclesPerInstruction",
-    source: "fitted: one-thread row of the patch's table",
+    source: `fitted: one-thread row of the table in ${PIGGIN}`,
   },
-  { field: "cache.hitCycles", source: `${COREY}: L1 3 cycles` },
+  {
+    field: "cache.hitCycles",
+    source: `${INSTRUCTIONS}: load of 32 or 64 bits 3.0 cycles`,
+  },
   {
     field: "cache.sameSocketCycles",
     source:
@@ -103,100 +117,102 @@ export const FAMILY_10H_SOURCES: readonly Source[] = [
   },
   {
     field: "cache.memoryLocalCycles",
-    source: `${COREY}: local DRAM 201 cycles, scaled to 2.3 GHz`,
+    source:
+      `${COREY}: local DRAM 201 cycles, scaled to 2.3 GHz. checked against ${MEMORY}: 99.0 ns on Shanghai, 228 cycles of this clock (61 to 81 ns on Agena, which has no other socket to probe)`,
   },
   {
     field: "cache.memoryRemoteCycles",
-    source:
-      `${COREY}: DRAM one hop away 255 cycles, scaled to 2.3 GHz; cf. Conway and Hughes, The AMD Opteron Northbridge Architecture, IEEE Micro 27(2), 2007`,
+    source: `${COREY}: DRAM one hop away 255 cycles, scaled to 2.3 GHz`,
   },
   {
     field: "atomic.lockedCycles",
     source:
-      "David, Guerraoui and Trigonakis, Everything You Always Wanted to Know About Synchronization but Were Afraid to Ask, SOSP 2013, latency table, Opteron (Family 10h): CAS, FAI, TAS on a modified line 110 cycles against 83 for a store",
+      `chosen: between 18 (${INSTRUCTIONS}: XCHG with memory, which locks, 21 to 22 cycles with its load of 3) and 27 (recalled, not checked: David, Guerraoui and Trigonakis, Everything You Always Wanted to Know About Synchronization but Were Afraid to Ask, SOSP 2013, Opteron: atomics on a modified line 110 cycles, a store 83)`,
   },
   {
     field: "tlb.l1",
-    source: `${FAMILY_10H}: 48 entries, fully associative, any page size`,
+    source:
+      `${CPUID_DUMP}: 80000005h EBX FF30FF20h: 48 data entries for 4 KiB pages, fully associative`,
   },
   {
     field: "tlb.l2",
-    source: `${FAMILY_10H}: 512 entries, 4-way, 4 KiB pages`,
+    source:
+      `${CPUID_DUMP}: 80000006h EBX 42004200h: 512 data entries for 4 KiB pages, 4-way`,
   },
   {
     field: "tlb.large",
     source:
-      `${FAMILY_10H}: L2 DTLB, 128 entries, 2-way, 2 MiB pages (the L1 entries that 2 MiB pages share with 4 KiB ones are left to the latter)`,
+      `${CPUID_DUMP}: 80000006h EAX 20800000h: L2, 128 data entries for 2 MiB pages, 2-way (the 48 L1 entries that 2 MiB pages share with 4 KiB ones are left to the latter)`,
   },
   {
     field: "tlb.l2HitCycles",
     source:
-      "iXBT Labs, Detailed Platform Analysis in RightMark Memory Analyzer, part 15: AMD Phenom X4. chosen: near the 5 cycles of K8",
+      `chosen: between 2 and 5 cycles, by which ${MEMORY} rise at a 4 KiB stride past 48 pages: 15 to 17 in the L2 cache; 51 to 55 (Shanghai) and 63 to 68 (Agena) in L3`,
   },
   {
     field: "tlb.walkCycles",
     source:
-      "chosen: between 10 and 35 cycles, what L2 TLB misses of K8 and K10 cost beyond the cached table read (iXBT Labs, RightMark parts on K8 and K10)",
+      `chosen: 20 beside the last table's read; ${MEMORY} rise by 22 to 30 cycles over an L2 TLB hit where pages no longer fit that TLB: 55 to 79 or 85 (Shanghai), 68 to 90 and 70 to 97 (Agena)`,
   },
   {
     field: "tlb.walkCachesUpper",
     source:
-      "Bhargava et al., Accelerating Two-Dimensional Page Walks for Virtualized Systems, ASPLOS 2008: page walk cache of the Family 10h Opteron",
+      "recalled, not checked: Bhargava et al., Accelerating Two-Dimensional Page Walks for Virtualized Systems, ASPLOS 2008: page walk cache of the Family 10h Opteron",
   },
   {
     field: "tlb.invlpgCycles",
     source:
-      `${FLUSHES}: __flush_tlb_one 216 to 260 cycles; Molnar says AMD's is as slow. chosen: middle`,
+      `chosen: middle of 216 to 260 cycles (${FLUSHES}: __flush_tlb_one; Molnar says AMD's is as slow). Shi, LKML, May 2012 (x86/flush_tlb), reckons with 100 to 140 ns on Intel. No figure for Family 10h was found`,
   },
   {
     field: "tlb.flushCycles",
     source:
-      `${FLUSHES}: __flush_tlb 96 to 251 cycles. chosen: upper end, for a 2007 core`,
+      `chosen: upper end of 96 to 251 cycles (${FLUSHES}: __flush_tlb), for a 2007 core. No figure for Family 10h was found`,
   },
   {
     field: "tlb.flushGlobalCycles",
     source:
-      `${FLUSHES}: __flush_tlb_global 746 to 960 cycles (two writes of CR4). chosen: the 2010 Westmere's, 828, the oldest CPU measured`,
+      `chosen: 828 cycles of the 2010 Westmere, the oldest CPU of 746 to 960 (${FLUSHES}: __flush_tlb_global, two writes of CR4). No figure for Family 10h was found`,
   },
   {
     field: "ipi.sendCycles",
     source:
-      "chosen: between 100 and 400 cycles for the uncached ICR read and write (AMD64 APM vol. 2, section 16.5; memory-mapped APIC, no x2APIC)",
+      "chosen: between 100 and 400 cycles for the uncached writes of both halves of the ICR after a read of its status (memory-mapped APIC). No figure for Family 10h was found",
   },
   {
     field: "ipi.deliverCycles",
     source:
-      "chosen: 1000, within 500 to 2000 cycles; Amit, Optimizing the TLB Shootdown Algorithm with Page Access Tracking, USENIX ATC 2017, puts whole shootdowns at microseconds",
+      `chosen: 1000, within 500 to 2000 cycles; no figure for Family 10h was found. Bound from above: vanilla at one thread, 14.7 us a round with one flush by IPI in it, against 2.9 us without (${PIGGIN})`,
   },
   {
     field: "ipi.broadcast",
     source:
-      `${LINUX}, arch/x86/kernel/genapic_flat_64.c: flat logical mode addresses up to 8 CPUs by one mask`,
+      "Linux, arch/x86/kernel/genapic_flat_64.c as of 1bd9d6b64e14 (2008): flat logical mode sends to a mask with one write; physical mode, a write a target, above 8 CPUs on AMD",
   },
   {
     field: "irq.entryCycles",
     source:
-      "Baumann et al., The Multikernel, SOSP 2009, section 5.1: trap about 800 cycles on these Opterons. chosen: 500 of them on entry",
+      `chosen: 500 on entry, of a trap of about 800 cycles on these Opterons (${MULTIKERNEL})`,
   },
   {
     field: "irq.exitCycles",
     source:
-      "Baumann et al., The Multikernel, SOSP 2009, section 5.1: trap about 800 cycles on these Opterons. chosen: 300 of them on exit",
+      `chosen: 300 on exit, of a trap of about 800 cycles on these Opterons (${MULTIKERNEL})`,
   },
   {
     field: "irq.ackCycles",
     source:
-      "chosen: between 30 and 100 cycles, an uncached write inside the core (AMD64 APM vol. 2, section 16.2)",
+      "chosen: between 30 and 100 cycles, an uncached write inside the core. No figure was found",
   },
   {
     field: "idle.wakeCycles",
     source:
-      "Schoene, Molka and Werner, Wake-up Latencies for Processor Idle States on Current x86 Processors, Computer Science - Research and Development 30, 2015: C1 about 1 us. chosen: 1 us, within 0.5 to 2",
+      "chosen: 1 us, within 0.5 to 2 (recalled, not checked: Schoene, Molka and Werner, Wake-up Latencies for Processor Idle States on Current x86 Processors, Computer Science - Research and Development 30, 2015: C1 about 1 us, on later CPUs)",
   },
   {
     field: "clocksource",
     source:
-      "Red Hat Enterprise MRG / RHEL for Real Time, reference guide, comparing the cost of reading hardware clock sources: 10 million reads in 0.60 s (tsc), 12.26 s (hpet), 24.46 s (acpi_pm), so 1.2 us; Linux 2.6.28 unsynchronized_tsc() distrusts the TSC of multi-socket AMD machines",
+      "chosen: 1.2 us, between 0.5 us (Intel) and 1.5 us (AMD) a read of the HPET, a round trip to the southbridge (Vandrovec and Ladisch, LKML, 19 October 2005). chosen: HPET, as on a machine whose TSCs failed the boot-time check; Linux 2.6.25 on takes the TSC where CPUID 80000007h EDX bit 8 is set (unsynchronized_tsc(), tsc_64.c as of 0ef95533326a), and Barcelona sets it (InstLatx64: 1F9h). recalled, not checked: RHEL for Real Time reference guide, timestamping: 10 million reads in 12.26 s (hpet), 24.46 s (acpi_pm); its 0.60 s (tsc) is checked",
   },
 ];
 
@@ -215,8 +231,7 @@ export const opteron2x4: MachineSpec = {
     ...X86_64_SOURCES,
     {
       field: "topology",
-      source:
-        "Piggin, mm: rewrite vmap layer (db64fe02258f): two-socket, eight-core Opteron; a node a socket",
+      source: `${PIGGIN}: 4 core, 2 socket opteron; a node a socket`,
     },
     {
       field: "memory.bytesPerNode",
@@ -225,16 +240,17 @@ export const opteron2x4: MachineSpec = {
     },
     {
       field: "memory.lineBytes",
-      source:
-        "AMD, Software Optimization Guide for Family 10h and 12h Processors (40546), section 5: 64 bytes",
+      source: `${CPUID_DUMP}: 80000005h ECX 40020140h: 64 bytes`,
     },
     {
       field: "kernel.hz",
-      source: `${LINUX}, kernel/Kconfig.hz: default HZ_250`,
+      source:
+        `${LINUX}, kernel/Kconfig.hz: default HZ_250 (checked from 2.6.13 on)`,
     },
     {
       field: "kernel.ticketLocks",
-      source: "Linux 2.6.25, asm-x86/spinlock.h (314cdbefd1fd)",
+      source:
+        "recalled, not checked: Linux 2.6.25, asm-x86/spinlock.h (314cdbefd1fd)",
     },
     {
       field: "kernel.nrCpus",
@@ -243,7 +259,8 @@ export const opteron2x4: MachineSpec = {
     },
     {
       field: "kernel.hashdist",
-      source: `${LINUX}, include/linux/bootmem.h: on for NUMA x86-64 and ia64`,
+      source:
+        `${LINUX}, include/linux/bootmem.h: HASHDIST_DEFAULT on for NUMA x86-64 and ia64`,
     },
   ],
 };

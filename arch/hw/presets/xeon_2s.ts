@@ -13,9 +13,9 @@ import { X86_64_LAYOUT, X86_64_SOURCES } from "./opteron_2x4.ts";
 const CORE_TO_CORE =
   "Viennot, core-to-core-latency (github.com/nviennot/core-to-core-latency), Xeon Platinum 8375C";
 const INTEL_OPTIMIZATION =
-  "Intel, 64 and IA-32 Architectures Optimization Reference Manual (248966), Ice Lake client microarchitecture";
+  "recalled, not checked: Intel, 64 and IA-32 Architectures Optimization Reference Manual (248966), Ice Lake client microarchitecture";
 const FLUSHES =
-  "Molnar and Hansen, linux-mm, June 2015, thread 'TLB flush multiple pages per IPI v5'";
+  "recalled, not checked: Molnar and Hansen, linux-mm, June 2015, thread 'TLB flush multiple pages per IPI v5'";
 
 /** Two sockets of 32 Ice Lake-SP cores. */
 export const xeon2s: MachineSpec = {
@@ -91,17 +91,17 @@ export const xeon2s: MachineSpec = {
     {
       field: "cache.memoryLocalCycles",
       source:
-        "chosen: 85 ns, within 80 to 90 as Intel Memory Latency Checker and AnandTech (Intel 3rd Gen Xeon Scalable review, 2021) give for Ice Lake-SP",
+        "chosen: 85 ns, within 80 to 90 (recalled, not checked: Intel Memory Latency Checker and AnandTech, Intel 3rd Gen Xeon Scalable review, 2021, on Ice Lake-SP)",
     },
     {
       field: "cache.memoryRemoteCycles",
       source:
-        "chosen: 140 ns, within 130 to 150 as Intel Memory Latency Checker gives for two-socket Ice Lake-SP",
+        "chosen: 140 ns, within 130 to 150 (recalled, not checked: Intel Memory Latency Checker on two-socket Ice Lake-SP)",
     },
     {
       field: "atomic.lockedCycles",
       source:
-        "Fog, Instruction tables, Intel Ice Lake: locked ADD, XADD, CMPXCHG to memory about 18 cycles",
+        "recalled, not checked: Fog, Instruction tables, Intel Ice Lake: locked ADD, XADD, CMPXCHG to memory about 18 cycles",
     },
     {
       field: "tlb.l1",
@@ -119,17 +119,17 @@ export const xeon2s: MachineSpec = {
     {
       field: "tlb.l2HitCycles",
       source:
-        "chosen: 7 cycles, what 7-cpu.com measures for STLB hits of Skylake; Ice Lake within 1",
+        "chosen: 7 cycles, within 1 (recalled, not checked: 7-cpu.com, Skylake, STLB hits)",
     },
     {
       field: "tlb.walkCycles",
       source:
-        "chosen: between 9 and 26 cycles, page-walk penalties 7-cpu.com measures for Skylake with cached tables",
+        "chosen: between 9 and 26 cycles (recalled, not checked: 7-cpu.com, Skylake, page-walk penalties with cached tables)",
     },
     {
       field: "tlb.walkCachesUpper",
       source:
-        "Intel, 64 and IA-32 Architectures SDM vol. 3A, section 4.10.3: paging-structure caches",
+        "recalled, not checked: Intel, 64 and IA-32 Architectures SDM vol. 3A, section 4.10.3: paging-structure caches",
     },
     {
       field: "tlb.invlpgCycles",
@@ -146,17 +146,17 @@ export const xeon2s: MachineSpec = {
     {
       field: "ipi.sendCycles",
       source:
-        "chosen: between 50 and 200 cycles for an x2APIC ICR write (Intel SDM vol. 3A, section 11.12)",
+        "chosen: between 50 and 200 cycles for an x2APIC ICR write. No figure was found",
     },
     {
       field: "ipi.deliverCycles",
       source:
-        "Amit, Optimizing the TLB Shootdown Algorithm with Page Access Tracking, USENIX ATC 2017: a shootdown takes microseconds. chosen: 0.5 us of them on the way",
+        "chosen: 0.5 us on the way, of shootdowns that take microseconds (recalled, not checked: Amit, Optimizing the TLB Shootdown Algorithm with Page Access Tracking, USENIX ATC 2017)",
     },
     {
       field: "ipi.broadcast",
       source:
-        "Intel, 64 and IA-32 Architectures SDM vol. 3A, section 11.12: x2APIC cluster mode, a write for up to 16 CPUs; taken as one mask",
+        "recalled, not checked: Intel, 64 and IA-32 Architectures SDM vol. 3A, section 11.12: x2APIC cluster mode, a write for up to 16 CPUs; taken as one mask",
     },
     {
       field: "irq.entryCycles",
@@ -168,17 +168,18 @@ export const xeon2s: MachineSpec = {
     },
     {
       field: "irq.ackCycles",
-      source: "chosen: between 20 and 60 cycles, one x2APIC register write",
+      source:
+        "chosen: between 20 and 60 cycles, one x2APIC register write. No figure was found",
     },
     {
       field: "idle.wakeCycles",
       source:
-        "Schoene, Molka and Werner, Wake-up Latencies for Processor Idle States on Current x86 Processors, Computer Science - Research and Development 30, 2015: C1 of Intel Xeons 1 to 2 us. chosen: 1 us",
+        "chosen: 1 us, within 1 to 2 (recalled, not checked: Schoene, Molka and Werner, Wake-up Latencies for Processor Idle States on Current x86 Processors, Computer Science - Research and Development 30, 2015: C1 of Intel Xeons)",
     },
     {
       field: "clocksource",
       source:
-        "Fog, Instruction tables, Intel Ice Lake: rdtsc about 25 cycles, with its fence about 40; the TSC is invariant and synchronized",
+        "recalled, not checked: Fog, Instruction tables, Intel Ice Lake: rdtsc about 25 cycles, with its fence about 40; the TSC is invariant and synchronized",
     },
     {
       field: "kernel",
