@@ -212,7 +212,7 @@ export const FAMILY_10H_SOURCES: readonly Source[] = [
   {
     field: "clocksource",
     source:
-      "chosen: 1.2 us, between 0.5 us (Intel) and 1.5 us (AMD) a read of the HPET, a round trip to the southbridge (Vandrovec and Ladisch, LKML, 19 October 2005). chosen: HPET, as on a machine whose TSCs failed the boot-time check; Linux 2.6.25 on takes the TSC where CPUID 80000007h EDX bit 8 is set (unsynchronized_tsc(), tsc_64.c as of 0ef95533326a), and Barcelona sets it (InstLatx64: 1F9h). recalled, not checked: RHEL for Real Time reference guide, timestamping: 10 million reads in 12.26 s (hpet), 24.46 s (acpi_pm); its 0.60 s (tsc) is checked",
+      "chosen: 1.2 us, between 0.5 us (Intel) and 1.5 us (AMD) a read of the HPET, a round trip to the southbridge (Vandrovec and Ladisch, LKML, 19 October 2005). chosen: HPET, as on a machine whose TSCs failed the boot-time check; else Linux of 2008 takes the TSC where CPUID 80000007h EDX bit 8 is set (unsynchronized_tsc(), arch/x86/kernel/tsc_64.c as of 0ef95533326a), and Barcelona sets it (InstLatx64: 1F9h). recalled, not checked: RHEL for Real Time reference guide, timestamping: 10 million reads in 12.26 s (hpet), 24.46 s (acpi_pm); its 0.60 s (tsc) is checked",
   },
 ];
 
