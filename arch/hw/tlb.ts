@@ -25,10 +25,20 @@ import type { MachineSpec, TlbLevelSpec } from "./spec.ts";
 /** Ways up to which scanning a set beats hashing. */
 const MAX_SCANNED_WAYS = 8;
 
-const NO_F64 = new Float64Array(0);
-const NO_U16 = new Uint16Array(0);
-const NO_I16 = new Int16Array(0);
-const EMPTY = -1; // in `vpns`
+// An entry is four words, so that a set of four ways is one host cache line:
+// low 32 bits of vpn; high bits of pfn and vpn, validity, flags; low 32 bits of
+// pfn; next in chain.
+const WORDS = 4;
+const HIGH = 1;
+const PFN = 2;
+const NEXT = 3;
+const PFN_HIGH_SHIFT = 24; // 8 bits
+const VPN_HIGH_SHIFT = 16; // 8 bits, above the PROT_* flags
+const VALID = 0x8000; // no PROT_* bit
+const FLAGS = VALID - 1;
+const TWO_32 = 2 ** 32;
+
+const NO_WORDS = new Int32Array(0);
 
 /** One array of entries, `ways` to a set. Allocates at its first entry. */
 class EntryArray {
@@ -36,21 +46,18 @@ class EntryArray {
   count = 0;
   /** Valid entries without PROT_GLOBAL. */
   private nonGlobal = 0;
-  vpns = NO_F64;
-  pfns = NO_F64;
-  flags = NO_U16;
+  /** Entries, then the next way to replace of each set, then chain heads. */
+  private words = NO_WORDS;
 
   readonly entries: number;
   private readonly ways: number;
   private readonly setMask: number;
-  /** Next way to replace, by set. */
-  private turns = NO_U16;
+  private readonly turnsAt: number;
 
   // More than MAX_SCANNED_WAYS: chains of slots by hash of vpn, -1 ends one.
   private readonly hashed: boolean;
   private readonly hashMask: number;
-  private heads = NO_I16;
-  private nexts = NO_I16;
+  private readonly headsAt: number;
 
   constructor(what: string, spec: TlbLevelSpec) {
     this.entries = spec.entries;
@@ -68,62 +75,100 @@ class EntryArray {
     this.hashed = this.ways > MAX_SCANNED_WAYS;
     this.hashMask = this.hashed
       ? 2 ** Math.ceil(Math.log2(spec.entries * 2)) - 1
-      : 0;
+      : -1;
+    this.turnsAt = spec.entries * WORDS;
+    this.headsAt = this.turnsAt + sets;
   }
 
   /** Slot of `vpn`, or -1. */
   find(vpn: number): number {
     if (this.count === 0) return -1;
-    const vpns = this.vpns;
+    const words = this.words;
+    const low = vpn | 0;
+    const high = Math.floor(vpn / TWO_32);
     if (this.hashed) {
-      let slot = this.heads[this.bucket(vpn)];
-      while (slot >= 0 && vpns[slot] !== vpn) slot = this.nexts[slot];
+      let slot = words[this.headsAt + this.bucket(low)];
+      while (slot >= 0) {
+        const at = slot * WORDS;
+        if (
+          words[at] === low && vpnHigh(words[at + HIGH]) === high
+        ) break;
+        slot = words[at + NEXT];
+      }
       return slot;
     }
-    const first = (vpn & this.setMask) * this.ways;
+    const first = (low & this.setMask) * this.ways;
     for (let slot = first; slot < first + this.ways; slot++) {
-      if (vpns[slot] === vpn) return slot;
+      const at = slot * WORDS;
+      if (
+        words[at] === low && vpnHigh(words[at + HIGH]) === high &&
+        (words[at + HIGH] & VALID) !== 0
+      ) return slot;
     }
     return -1;
   }
 
+  isValid(slot: number): boolean {
+    return this.words !== NO_WORDS &&
+      (this.words[slot * WORDS + HIGH] & VALID) !== 0;
+  }
+
+  vpnAt(slot: number): number {
+    const at = slot * WORDS;
+    return vpnHigh(this.words[at + HIGH]) * TWO_32 +
+      (this.words[at] >>> 0);
+  }
+
+  pfnAt(slot: number): number {
+    const at = slot * WORDS;
+    return (this.words[at + HIGH] >>> PFN_HIGH_SHIFT) * TWO_32 +
+      (this.words[at + PFN] >>> 0);
+  }
+
+  flagsAt(slot: number): number {
+    return this.words[slot * WORDS + HIGH] & FLAGS;
+  }
+
+  addFlags(slot: number, bits: number): void {
+    this.words[slot * WORDS + HIGH] |= bits;
+  }
+
   /** The slot that the next entry for `vpn` goes to; its occupant, if any, must leave first. */
   victim(vpn: number): number {
-    if (this.vpns === NO_F64) this.allocate();
+    if (this.words === NO_WORDS) this.allocate();
     const set = vpn & this.setMask;
-    const way = this.turns[set];
-    this.turns[set] = way + 1 === this.ways ? 0 : way + 1;
+    const way = this.words[this.turnsAt + set];
+    this.words[this.turnsAt + set] = way + 1 === this.ways ? 0 : way + 1;
     return set * this.ways + way;
   }
 
   /** Fills the empty `slot`, one of `vpn`'s set. */
   fill(slot: number, vpn: number, pfn: number, flags: number): void {
-    this.vpns[slot] = vpn;
-    this.pfns[slot] = pfn;
-    this.flags[slot] = flags;
+    const words = this.words;
+    const at = slot * WORDS;
+    words[at] = vpn;
+    words[at + HIGH] = (Math.floor(pfn / TWO_32) << PFN_HIGH_SHIFT) |
+      (Math.floor(vpn / TWO_32) << VPN_HIGH_SHIFT) | VALID | flags;
+    words[at + PFN] = pfn;
     this.count++;
     if ((flags & PROT_GLOBAL) === 0) this.nonGlobal++;
     if (!this.hashed) return;
-    const bucket = this.bucket(vpn);
-    this.nexts[slot] = this.heads[bucket];
-    this.heads[bucket] = slot;
+    const head = this.headsAt + this.bucket(vpn | 0);
+    words[at + NEXT] = words[head];
+    words[head] = slot;
   }
 
   /** Empties the valid `slot`. */
   drop(slot: number): void {
-    const vpn = this.vpns[slot];
-    this.vpns[slot] = EMPTY;
+    const words = this.words;
+    const at = slot * WORDS;
     this.count--;
-    if ((this.flags[slot] & PROT_GLOBAL) === 0) this.nonGlobal--;
+    if ((words[at + HIGH] & PROT_GLOBAL) === 0) this.nonGlobal--;
+    words[at + HIGH] = 0;
     if (!this.hashed) return;
-    const bucket = this.bucket(vpn);
-    let at = this.heads[bucket];
-    if (at === slot) {
-      this.heads[bucket] = this.nexts[slot];
-      return;
-    }
-    while (this.nexts[at] !== slot) at = this.nexts[at];
-    this.nexts[at] = this.nexts[slot];
+    let link = this.headsAt + this.bucket(words[at]);
+    while (words[link] !== slot) link = words[link] * WORDS + NEXT;
+    words[link] = words[at + NEXT];
   }
 
   /** Empties every slot; costs nothing when there is nothing to drop. */
@@ -131,33 +176,32 @@ class EntryArray {
     if (this.count === 0) return;
     this.count = 0;
     this.nonGlobal = 0;
-    this.vpns.fill(EMPTY);
-    this.heads.fill(-1);
+    this.words.fill(0, 0, this.turnsAt);
+    if (this.hashed) this.words.fill(-1, this.headsAt);
   }
 
   /** Empties every slot that is not global. */
   clearNonGlobal(): void {
     if (this.nonGlobal === this.count) return this.clear();
     for (let slot = 0; this.nonGlobal > 0; slot++) {
-      if (this.vpns[slot] === EMPTY) continue;
-      if ((this.flags[slot] & PROT_GLOBAL) === 0) this.drop(slot);
+      if (!this.isValid(slot)) continue;
+      if ((this.flagsAt(slot) & PROT_GLOBAL) === 0) this.drop(slot);
     }
   }
 
-  private bucket(vpn: number): number {
-    const x = vpn | 0; // low 32 bits; blocks are 2^10 pages, so mix those in
-    return (x ^ (x >>> 5) ^ (x >>> 10)) & this.hashMask;
+  /** Hash of the low 32 bits of a page number; blocks are 2^10 pages, so those bits are mixed in. */
+  private bucket(low: number): number {
+    return (low ^ (low >>> 5) ^ (low >>> 10)) & this.hashMask;
   }
 
   private allocate(): void {
-    this.vpns = new Float64Array(this.entries).fill(EMPTY);
-    this.pfns = new Float64Array(this.entries);
-    this.flags = new Uint16Array(this.entries);
-    this.turns = new Uint16Array(this.setMask + 1);
-    if (!this.hashed) return;
-    this.heads = new Int16Array(this.hashMask + 1).fill(-1);
-    this.nexts = new Int16Array(this.entries);
+    this.words = new Int32Array(this.headsAt + this.hashMask + 1);
+    this.words.fill(-1, this.headsAt);
   }
+}
+
+function vpnHigh(word: number): number {
+  return (word >>> VPN_HIGH_SHIFT) & 0xff;
 }
 
 /** Where a TLB entry sits, for dumps. */
@@ -270,28 +314,29 @@ export class Tlb {
   /** Frame in `slot`; of a large page, its first. */
   pfnAt(slot: number): number {
     return slot < this.#largeBase
-      ? this.#l1.pfns[slot]
-      : this.#large.pfns[slot - this.#largeBase];
+      ? this.#l1.pfnAt(slot)
+      : this.#large.pfnAt(slot - this.#largeBase);
   }
 
   /** Frame that `slot` gives for `vpn`, the page just looked up. */
   translate(slot: number, vpn: number): number {
-    if (slot < this.#largeBase) return this.#l1.pfns[slot];
-    return this.#large.pfns[slot - this.#largeBase] +
+    if (slot < this.#largeBase) return this.#l1.pfnAt(slot);
+    return this.#large.pfnAt(slot - this.#largeBase) +
       (vpn & (this.#largePages - 1));
   }
 
   /** Protection in `slot`. */
   flagsAt(slot: number): number {
     return slot < this.#largeBase
-      ? this.#l1.flags[slot]
-      : this.#large.flags[slot - this.#largeBase];
+      ? this.#l1.flagsAt(slot)
+      : this.#large.flagsAt(slot - this.#largeBase);
   }
 
   /** Sets `bits` (accessed, dirty) in `slot`'s protection. */
   addFlags(slot: number, bits: number): void {
-    if (slot < this.#largeBase) this.#l1.flags[slot] |= bits & ~PROT_GLOBAL;
-    else this.#large.flags[slot - this.#largeBase] |= bits & ~PROT_GLOBAL;
+    const allowed = bits & FLAGS & ~PROT_GLOBAL;
+    if (slot < this.#largeBase) this.#l1.addFlags(slot, allowed);
+    else this.#large.addFlags(slot - this.#largeBase, allowed);
   }
 
   /** Caches base page `vpn` in L1, over an older entry if there is one; returns its slot. */
@@ -326,7 +371,7 @@ export class Tlb {
     if (slot >= 0) large.drop(slot);
     else {
       slot = large.victim(number);
-      if (large.vpns[slot] !== EMPTY) {
+      if (large.isValid(slot)) {
         large.drop(slot);
         this.evictions++;
       }
@@ -372,12 +417,12 @@ export class Tlb {
   }
 
   #refill(below: number, vpn: number): number {
-    const { pfns, flags } = this.#l2;
-    const pfn = pfns[below], flag = flags[below];
+    const pfn = this.#l2.pfnAt(below);
+    const flags = this.#l2.flagsAt(below);
     this.#l2.drop(below);
     const slot = this.#l1.victim(vpn);
     this.#demote(slot);
-    this.#l1.fill(slot, vpn, pfn, flag);
+    this.#l1.fill(slot, vpn, pfn, flags);
     this.hitsL2++;
     this.lastLevel = 2;
     return slot;
@@ -385,21 +430,23 @@ export class Tlb {
 
   /** Moves L1's `slot`, if valid, down to L2. */
   #demote(slot: number): void {
-    const { vpns, pfns, flags } = this.#l1;
-    const vpn = vpns[slot];
-    if (vpn === EMPTY) return;
-    this.#l1.drop(slot);
+    const l1 = this.#l1;
+    if (!l1.isValid(slot)) return;
+    const vpn = l1.vpnAt(slot);
+    const pfn = l1.pfnAt(slot);
+    const flags = l1.flagsAt(slot);
+    l1.drop(slot);
     const l2 = this.#l2;
     if (l2.entries === 0) {
       this.evictions++;
       return;
     }
     const to = l2.victim(vpn);
-    if (l2.vpns[to] !== EMPTY) {
+    if (l2.isValid(to)) {
       l2.drop(to);
       this.evictions++;
     }
-    l2.fill(to, vpn, pfns[slot], flags[slot]);
+    l2.fill(to, vpn, pfn, flags);
   }
 }
 
@@ -417,9 +464,13 @@ function visitAll(
   visit: TlbVisitor,
 ): void {
   for (let slot = 0, left = array.count; left > 0; slot++) {
-    const vpn = array.vpns[slot];
-    if (vpn === EMPTY) continue;
+    if (!array.isValid(slot)) continue;
     left--;
-    visit(vpn * pages, array.pfns[slot], array.flags[slot], place);
+    visit(
+      array.vpnAt(slot) * pages,
+      array.pfnAt(slot),
+      array.flagsAt(slot),
+      place,
+    );
   }
 }
