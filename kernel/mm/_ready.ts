@@ -1,0 +1,31 @@
+/**
+ * Results that need no waiting, in the shape that `yield*` wants: what a plain
+ * fast path returns so that no generator is made for it.
+ */
+import type { Steps } from "../../arch/asm.ts";
+
+/** Holds one result between a fast path's return and the caller's `yield*`. */
+export class Ready<T> {
+  readonly #result: { done: true; value: T };
+
+  constructor(value: T) {
+    this.#result = { done: true, value };
+  }
+
+  /** Sets the result. Spend it before the next one is set. */
+  give(value: T): Steps<T> {
+    this.#result.value = value;
+    return this;
+  }
+
+  next(): IteratorResult<void, T> {
+    return this.#result;
+  }
+
+  [Symbol.iterator](): this {
+    return this;
+  }
+}
+
+/** Nothing to wait for, nothing to say. */
+export const DONE: Steps = new Ready<void>(undefined);

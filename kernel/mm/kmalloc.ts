@@ -1,0 +1,168 @@
+/**
+ * kmalloc(): memory by size, from caches of the next larger one
+ * (include/linux/slab_def.h, kmalloc_sizes.h, mm/slab.c).
+ *
+ * Differs from Linux: a size is always looked up at run time; a request above
+ * the largest cache says so in the log. DMA caches are left out.
+ */
+import { charge, enter, ksym, leave, type Steps } from "../../arch/asm.ts";
+import { KERN_WARNING, printk } from "../printk.ts";
+import type { Thread } from "../thread.ts";
+import { DONE, Ready } from "./_ready.ts";
+import { __GFP_NOWARN, __GFP_ZERO } from "./gfp.ts";
+import { MAX_ORDER } from "./mmzone.ts";
+import {
+  array_pop,
+  array_push,
+  check_free,
+  kmem_cache_create,
+  type KmemCache,
+  Slab,
+  SLAB_HWCACHE_ALIGN,
+} from "./slab.ts";
+import { SlabObject } from "./slab_object.ts";
+import {
+  cache_alloc_slow,
+  cache_free_slow,
+  kmem_cache_alloc_on,
+} from "./slab_refill.ts";
+
+const __KMALLOC = ksym("__kmalloc");
+const KFREE = ksym("kfree");
+const KMEM_CACHE_INIT = ksym("kmem_cache_init");
+
+/** Largest request, bytes (KMALLOC_MAX_SIZE is 32 MiB or the largest block). */
+const KMALLOC_LIMIT = 2 ** 25;
+
+/** A nameless buffer: its bytes are those of memory at `paddr`. */
+export class KmallocObject extends SlabObject {}
+
+/** What kmalloc() hands out of. */
+export class GeneralCaches {
+  /** By size, smallest first. */
+  readonly caches: KmemCache<KmallocObject>[] = [];
+  readonly nothing: Ready<null> = new Ready(null);
+
+  /** The cache for `bytes`; `null` = too large. */
+  find(bytes: number): KmemCache<KmallocObject> | null {
+    const { caches } = this;
+    let i = 0;
+    while (i < caches.length && caches[i].objectBytes < bytes) i++;
+    return i < caches.length ? caches[i] : null;
+  }
+}
+
+/** Sizes of the general caches, bytes. */
+export function malloc_sizes(pageBytes: number, lineBytes: number): number[] {
+  const largest = Math.min(pageBytes * 2 ** (MAX_ORDER - 1), KMALLOC_LIMIT);
+  const sizes: number[] = [];
+  for (let size = pageBytes === 4096 ? 32 : 64; size <= largest; size *= 2) {
+    sizes.push(size);
+    if (size === 64 && lineBytes < 64) sizes.push(96);
+    if (size === 128 && lineBytes < 128) sizes.push(192);
+  }
+  return sizes;
+}
+
+/** Brings the slab allocator up: `k.slab` is usable from here on. Boot. */
+export function kmem_cache_init(t: Thread): void {
+  enter(t, KMEM_CACHE_INIT);
+  const { k } = t;
+  k.need(t, "pages", "mem_init");
+  k.slab = new Slab();
+  const general = new GeneralCaches();
+  k.slab.general = general;
+  const { memory, spec } = k.machine;
+  const make = () => new KmallocObject();
+  for (const size of malloc_sizes(memory.pageBytes, spec.memory.lineBytes)) {
+    const name = `size-${size}`;
+    general.caches.push(
+      kmem_cache_create(t, name, size, make, SLAB_HWCACHE_ALIGN),
+    );
+  }
+  leave(t);
+}
+
+/**
+ * `bytes` of memory, with what its last user left there unless __GFP_ZERO.
+ *
+ * Context: any without __GFP_WAIT; process, interrupts on, with it.
+ *
+ * @returns `null` if there is none or it is too much.
+ */
+export function kmalloc(
+  t: Thread,
+  bytes: number,
+  gfp: number,
+): Steps<KmallocObject | null> {
+  return kmalloc_node(t, bytes, gfp, -1);
+}
+
+/** {@linkcode kmalloc} from `node`'s memory if there is any; -1 = this CPU's. */
+export function kmalloc_node(
+  t: Thread,
+  bytes: number,
+  gfp: number,
+  node: number,
+): Steps<KmallocObject | null> {
+  t.k.need(t, "slab", "kmem_cache_init");
+  const { general } = t.k.slab;
+  enter(t, __KMALLOC);
+  charge(t, 14);
+  const cache = general.find(bytes);
+  if (cache === null) {
+    if ((gfp & __GFP_NOWARN) === 0) {
+      printk(t, KERN_WARNING, `kmalloc: ${bytes} bytes are too much`);
+    }
+    leave(t);
+    return general.nothing;
+  }
+  const remote = node >= 0 && node !== t.cpu.node;
+  const ac = cache.array[t.cpu.id];
+  if (
+    !remote && ac !== undefined && ac.avail > 0 && (gfp & __GFP_ZERO) === 0
+  ) {
+    charge(t, 24);
+    const obj = array_pop(cache, ac);
+    leave(t);
+    return cache.ready.give(obj);
+  }
+  leave(t);
+  return remote
+    ? kmem_cache_alloc_on(t, cache, gfp, node)
+    : cache_alloc_slow(t, cache, gfp, __KMALLOC);
+}
+
+/** {@linkcode kmalloc}, zeroed. */
+export function kzalloc(
+  t: Thread,
+  bytes: number,
+  gfp: number,
+): Steps<KmallocObject | null> {
+  return kmalloc_node(t, bytes, gfp | __GFP_ZERO, -1);
+}
+
+/** Frees what {@linkcode kmalloc}, or any cache, returned; `null` is fine. Context: any. */
+export function kfree(t: Thread, obj: SlabObject | null): Steps {
+  if (obj === null) return DONE;
+  enter(t, KFREE);
+  charge(t, 8);
+  const cache = check_free(t, obj._slab?.cache ?? null, obj);
+  const ac = cache.array[t.cpu.id];
+  if (
+    ac === undefined || ac.avail === ac.limit ||
+    (cache.numa && obj._slab!.node !== t.cpu.node)
+  ) {
+    leave(t);
+    return cache_free_slow(t, cache, obj, KFREE);
+  }
+  charge(t, cache.numa ? 30 : 22);
+  array_push(cache, ac, obj);
+  leave(t);
+  return DONE;
+}
+
+/** Bytes that `obj` really has; 0 for `null`. */
+export function ksize(obj: SlabObject | null): number {
+  return obj?._slab?.cache.objectBytes ?? 0;
+}

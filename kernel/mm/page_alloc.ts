@@ -1,0 +1,423 @@
+/**
+ * The page allocator (mm/page_alloc.c): which zone, which list, and the checks
+ * on what goes out and comes in.
+ *
+ *     zone.lock            interrupts off; nothing is taken inside it
+ *
+ * Kept: zonelists, zones, watermarks, per-CPU lists, the buddy system, the
+ * checks of CONFIG_DEBUG_VM. Left out: reclaim, swap and the OOM killer (a
+ * request that the watermarks refuse fails once the CPUs' lists have been
+ * drained), cpusets, memory policies, migrate types, compound pages. Contents of
+ * frames persist from user to user unless __GFP_ZERO says otherwise.
+ */
+import {
+  charge,
+  enter,
+  ksym,
+  leave,
+  local_irq_restore,
+  local_irq_save,
+  type Steps,
+} from "../../arch/asm.ts";
+import { BUG_ON, KernelBug } from "../bug.ts";
+import type { Kernel } from "../kernel.ts";
+import { get_order } from "../lib/bitops.ts";
+import { spin_lock, spin_unlock } from "../locking/spinlock.ts";
+import type { Thread } from "../thread.ts";
+import { warn_alloc_failed } from "./alloc_failed.ts";
+import { __rmqueue, free_one_page } from "./buddy.ts";
+import { clear_page } from "./clear_page.ts";
+import {
+  __GFP_COLD,
+  __GFP_HIGH,
+  __GFP_HIGHMEM,
+  __GFP_NOFAIL,
+  __GFP_NOWARN,
+  __GFP_THISNODE,
+  __GFP_WAIT,
+  __GFP_ZERO,
+} from "./gfp.ts";
+import { MAX_ORDER, type Zone, type ZoneInfo, zoneInfo } from "./mmzone.ts";
+import {
+  bad_page,
+  type Page,
+  page_address,
+  PAGE_FLAGS_CHECK_AT_FREE,
+  PAGE_FLAGS_CHECK_AT_PREP,
+  put_page_testzero,
+  virt_to_page,
+} from "./page.ts";
+import { PageTable } from "./page_table.ts";
+import { drain_all_pages, pcp_alloc, pcp_free } from "./percpu_pages.ts";
+import {
+  ALLOC_HARDER,
+  ALLOC_HIGH,
+  ALLOC_WMARK_LOW,
+  ALLOC_WMARK_MIN,
+  zone_watermark_ok,
+} from "./watermark.ts";
+import { build_zonelist, gfp_zone, type Zonelist } from "./zonelist.ts";
+
+const __ALLOC_PAGES_INTERNAL = ksym("__alloc_pages_internal");
+const GET_PAGE_FROM_FREELIST = ksym("get_page_from_freelist");
+const BUFFERED_RMQUEUE = ksym("buffered_rmqueue");
+const __FREE_PAGES = ksym("__free_pages");
+const FREE_HOT_COLD_PAGE = ksym("free_hot_cold_page");
+const __FREE_PAGES_OK = ksym("__free_pages_ok");
+const PUT_PAGE = ksym("put_page");
+
+/** Pages, zones and statistics of one kernel; `k.pages` from mem_init() on. */
+export class PageAllocator extends PageTable {
+  readonly directMapStart: number;
+  /** Whether setup_per_cpu_pageset() has run. */
+  pagesetsUp = false;
+  /** Pages handed out and taken back: PGALLOC and PGFREE of `/proc/vmstat`. */
+  pgalloc = 0;
+  pgfree = 0;
+  /** Failures reported and kept quiet; see alloc_failed.ts. */
+  readonly failures = { printed: 0, missed: 0, since: -Infinity, inBurst: 0 };
+  /** Failure injection: whether this request is to fail. */
+  should_fail:
+    | ((t: Thread, gfp: number, order: number) => boolean)
+    | null = null;
+  readonly #zonelists: (Zonelist | undefined)[];
+
+  constructor(k: Kernel, zones: readonly Zone[]) {
+    super(k, zones);
+    this.directMapStart = Number(k.machine.spec.layout.directMapStart);
+    this.#zonelists = new Array(this.zonesByNode.length).fill(undefined);
+  }
+
+  /** Where requests from `node` look. */
+  zonelist(node: number): Zonelist {
+    return this.#zonelists[node] ??= build_zonelist(this.zonesByNode, node);
+  }
+
+  /** Every zone, for `/proc/zoneinfo` and tests. */
+  zoneinfo(): ZoneInfo[] {
+    return this.zones.map(zoneInfo);
+  }
+}
+
+/** Pages on the free lists of all zones, as `/proc/meminfo`'s MemFree: less what CPUs keep. */
+export function nr_free_pages(k: Kernel): number {
+  return k.pages.zones.reduce((sum, zone) => sum + zone.nr_free_pages, 0);
+}
+
+/** Pages that nobody has: {@linkcode nr_free_pages} and the CPUs' lists. For leak tests. */
+export function nr_unused_pages(k: Kernel): number {
+  return k.pages.zones.reduce(
+    (sum, zone) => sum + zone.nr_free_pages + zone.nr_pcp_pages,
+    0,
+  );
+}
+
+/**
+ * `2 ** order` pages in a row.
+ *
+ * Context: any without __GFP_WAIT; process, interrupts on, with it.
+ *
+ * @param gfp `GFP_*`.
+ * @returns The first page, counted once; `null` after a message if there is none.
+ */
+export function alloc_pages(
+  t: Thread,
+  gfp: number,
+  order: number,
+): Steps<Page | null> {
+  return alloc_pages_node(t, t.cpu.node, gfp, order);
+}
+
+/** {@linkcode alloc_pages} from `node` if it has some; -1 = this CPU's. */
+export function* alloc_pages_node(
+  t: Thread,
+  node: number,
+  gfp: number,
+  order: number,
+): Steps<Page | null> {
+  t.k.need(t, "pages", "mem_init");
+  if (order >= MAX_ORDER) return null;
+  const zonelist = t.k.pages.zonelist(node < 0 ? t.cpu.node : node);
+  return yield* __alloc_pages_internal(t, gfp, order, zonelist);
+}
+
+/** One page; see {@linkcode alloc_pages}. */
+export function alloc_page(t: Thread, gfp: number): Steps<Page | null> {
+  return alloc_pages_node(t, t.cpu.node, gfp, 0);
+}
+
+/** The allocator's heart: a look at the low watermark, then at lower ones. */
+export function* __alloc_pages_internal(
+  t: Thread,
+  gfp: number,
+  order: number,
+  zonelist: Zonelist,
+): Steps<Page | null> {
+  enter(t, __ALLOC_PAGES_INTERNAL);
+  charge(t, 30);
+  const { pages } = t.k;
+  if (pages.should_fail !== null && pages.should_fail(t, gfp, order)) {
+    leave(t);
+    return null;
+  }
+  const zones = (gfp & __GFP_THISNODE) !== 0
+    ? zonelist.thisNode
+    : zonelist.zones;
+  let page = yield* get_page_from_freelist(
+    t,
+    gfp,
+    order,
+    zones,
+    ALLOC_WMARK_LOW,
+  );
+  if (page === null) page = yield* alloc_slowpath(t, gfp, order, zones);
+  leave(t);
+  return page;
+}
+
+/** Below the low watermark. Linux would wake kswapd, then reclaim. */
+function* alloc_slowpath(
+  t: Thread,
+  gfp: number,
+  order: number,
+  zones: readonly Zone[],
+): Steps<Page | null> {
+  charge(t, 40);
+  let flags = ALLOC_WMARK_MIN;
+  if ((gfp & __GFP_WAIT) === 0) flags |= ALLOC_HARDER;
+  if ((gfp & __GFP_HIGH) !== 0) flags |= ALLOC_HIGH;
+  let page = yield* get_page_from_freelist(t, gfp, order, zones, flags);
+  if (page === null && (gfp & __GFP_WAIT) !== 0) {
+    yield* drain_all_pages(t);
+    page = yield* get_page_from_freelist(t, gfp, order, zones, flags);
+  }
+  if (page !== null) return page;
+  if ((gfp & __GFP_NOFAIL) !== 0) {
+    throw new KernelBug(
+      t,
+      "Kernel panic - not syncing: Out of memory and no killable processes...",
+    );
+  }
+  if ((gfp & __GFP_NOWARN) === 0) warn_alloc_failed(t, gfp, order);
+  return null;
+}
+
+/** A block from the first of `zones` that may give one. */
+function* get_page_from_freelist(
+  t: Thread,
+  gfp: number,
+  order: number,
+  zones: readonly Zone[],
+  flags: number,
+): Steps<Page | null> {
+  enter(t, GET_PAGE_FROM_FREELIST);
+  charge(t, 20);
+  const highest = gfp_zone(gfp, t.k.pages.hasDma32);
+  let classzone = -1;
+  let page: Page | null = null;
+  for (let i = 0; i < zones.length && page === null; i++) { // fixed after boot
+    const zone = zones[i];
+    charge(t, 5);
+    if (zone.index > highest) continue;
+    if (classzone < 0) classzone = zone.index;
+    if (zone_watermark_ok(t, zone, order, flags, classzone)) {
+      page = yield* buffered_rmqueue(t, zone, order, gfp);
+    }
+  }
+  leave(t);
+  return page;
+}
+
+/** A block from `zone`: single pages by way of this CPU's list. */
+function* buffered_rmqueue(
+  t: Thread,
+  zone: Zone,
+  order: number,
+  gfp: number,
+): Steps<Page | null> {
+  enter(t, BUFFERED_RMQUEUE);
+  charge(t, 20);
+  const flags = local_irq_save(t);
+  let page: Page | null;
+  if (order === 0) {
+    page = yield* pcp_alloc(t, zone, (gfp & __GFP_COLD) !== 0);
+  } else {
+    yield* spin_lock(t, zone.lock);
+    page = __rmqueue(t, zone, order);
+    yield* spin_unlock(t, zone.lock);
+  }
+  if (page !== null) t.k.pages.pgalloc += 1 << order;
+  local_irq_restore(t, flags);
+  if (page !== null) prep_new_page(t, page, order, gfp);
+  leave(t);
+  return page;
+}
+
+/** Checks a page that goes out, and makes it its user's. */
+function prep_new_page(
+  t: Thread,
+  page: Page,
+  order: number,
+  gfp: number,
+): void {
+  charge(t, 14);
+  const bad = (page.flags & PAGE_FLAGS_CHECK_AT_PREP) !== 0 ||
+    page.mapping !== null || page._count !== 0;
+  if (bad) bad_page(t, page, "a free page is in use");
+  page.flags = 0;
+  page.private = 0;
+  page._count = 1;
+  if ((gfp & __GFP_ZERO) === 0) return;
+  for (let i = 0; i < 1 << order; i++) clear_page(t, page.pfn + i);
+}
+
+/** Drops a reference to `page`; frees it with the last one. Context: any. */
+export function* put_page(t: Thread, page: Page): Steps {
+  enter(t, PUT_PAGE);
+  if (yield* put_page_testzero(t, page)) {
+    yield* free_hot_cold_page(t, page, false);
+  }
+  leave(t);
+}
+
+/** Drops the reference to a block, which frees it if nobody holds another. Context: any. */
+export function* __free_pages(t: Thread, page: Page, order: number): Steps {
+  enter(t, __FREE_PAGES);
+  if (yield* put_page_testzero(t, page)) {
+    if (order === 0) yield* free_hot_cold_page(t, page, false);
+    else yield* __free_pages_ok(t, page, order);
+  }
+  leave(t);
+}
+
+/** {@linkcode __free_pages} of one page. */
+export function __free_page(t: Thread, page: Page): Steps {
+  return __free_pages(t, page, 0);
+}
+
+/** Frees a page that no cache holds: it is reused last. Context: any. */
+export function* free_cold_page(t: Thread, page: Page): Steps {
+  if (yield* put_page_testzero(t, page)) {
+    yield* free_hot_cold_page(t, page, true);
+  }
+}
+
+function* free_hot_cold_page(t: Thread, page: Page, cold: boolean): Steps {
+  enter(t, FREE_HOT_COLD_PAGE);
+  charge(t, 20);
+  free_pages_check(t, page);
+  const flags = local_irq_save(t);
+  t.k.pages.pgfree++;
+  yield* pcp_free(t, page, cold);
+  local_irq_restore(t, flags);
+  leave(t);
+}
+
+function* __free_pages_ok(t: Thread, page: Page, order: number): Steps {
+  enter(t, __FREE_PAGES_OK);
+  charge(t, 20);
+  const { pages } = t.k;
+  for (let i = 0; i < 1 << order; i++) {
+    charge(t, 6);
+    const one = pages.peekPage(page.pfn + i); // no object: never used singly
+    if (one !== null) free_pages_check(t, one);
+  }
+  const flags = local_irq_save(t);
+  pages.pgfree += 1 << order;
+  yield* free_one_page(t, page.zone, page, order);
+  local_irq_restore(t, flags);
+  leave(t);
+}
+
+/** Checks a page that comes in. */
+function free_pages_check(t: Thread, page: Page): void {
+  const { flags } = page;
+  if (
+    (flags & PAGE_FLAGS_CHECK_AT_FREE) !== 0 || page.mapping !== null ||
+    page._count !== 0
+  ) {
+    bad_page(t, page, "a page in use is freed");
+  }
+  page.flags = 0;
+  page.private = 0;
+}
+
+/** Makes the pages of a block separate, each counted once. Plain. */
+export function split_page(t: Thread, page: Page, order: number): void {
+  BUG_ON(t, page._count === 0, "split_page() of a free block");
+  for (let i = 1; i < 1 << order; i++) {
+    charge(t, 3);
+    t.k.pages.page(page.pfn + i)._count = 1;
+  }
+}
+
+/**
+ * The direct-map address of a block; see {@linkcode alloc_pages}.
+ *
+ * @returns Low 48 bits; 0 if there is none.
+ */
+export function* __get_free_pages(
+  t: Thread,
+  gfp: number,
+  order: number,
+): Steps<number> {
+  BUG_ON(t, (gfp & __GFP_HIGHMEM) !== 0, "high memory has no address");
+  const page = yield* alloc_pages(t, gfp, order);
+  return page === null ? 0 : page_address(t.k, page);
+}
+
+/** {@linkcode __get_free_pages} of one page. */
+export function __get_free_page(t: Thread, gfp: number): Steps<number> {
+  return __get_free_pages(t, gfp, 0);
+}
+
+/** {@linkcode __get_free_page}, zeroed. */
+export function get_zeroed_page(t: Thread, gfp: number): Steps<number> {
+  return __get_free_pages(t, gfp | __GFP_ZERO, 0);
+}
+
+/** Frees what {@linkcode __get_free_pages} returned; 0 is fine. */
+export function* free_pages(t: Thread, addr: number, order: number): Steps {
+  if (addr !== 0) yield* __free_pages(t, virt_to_page(t.k, addr), order);
+}
+
+/** {@linkcode free_pages} of one page. */
+export function free_page(t: Thread, addr: number): Steps {
+  return free_pages(t, addr, 0);
+}
+
+/**
+ * Enough pages for `bytes`, in a row, each counted once; those beyond are given
+ * back.
+ *
+ * @returns Direct-map address, low 48 bits; 0 if there is none.
+ */
+export function* alloc_pages_exact(
+  t: Thread,
+  bytes: number,
+  gfp: number,
+): Steps<number> {
+  t.k.need(t, "pages", "mem_init");
+  const { pageBytes, pageShift } = t.k.pages;
+  const order = get_order(bytes, pageShift);
+  const addr = yield* __get_free_pages(t, gfp, order);
+  if (addr === 0) return 0;
+  const { pfn } = virt_to_page(t.k, addr);
+  split_page(t, t.k.pages.page(pfn), order);
+  const used = Math.ceil(bytes / pageBytes);
+  for (let i = used; i < 1 << order; i++) {
+    yield* __free_page(t, t.k.pages.page(pfn + i));
+  }
+  return addr;
+}
+
+/** Frees what {@linkcode alloc_pages_exact} returned. */
+export function* free_pages_exact(
+  t: Thread,
+  addr: number,
+  bytes: number,
+): Steps {
+  const { pageBytes } = t.k.pages;
+  const end = addr + bytes;
+  for (let at = addr; at < end; at += pageBytes) yield* free_page(t, at);
+}

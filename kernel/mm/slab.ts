@@ -1,0 +1,317 @@
+/**
+ * The slab allocator (mm/slab.c of 2.6.28): caches of objects of one size, an
+ * array of free ones on each CPU, three lists of slabs on each node.
+ *
+ *     alc.lock             an alien array's; interrupts off
+ *       l3.list_lock       a node's slabs and shared array; interrupts off
+ *         zone.lock
+ *
+ * This file: caches, and the fast paths, which touch the running CPU's array
+ * alone. They are plain: nobody could tell whether others had run inside. What
+ * they return is spent at once by the caller's `yield*`.
+ *
+ * Kept: array, shared and alien caches, colouring, on- and off-slab
+ * descriptors' placement, the fallback to other nodes. Left out: the memory of
+ * caches, arrays and off-slab descriptors; constructors; DMA caches;
+ * SLAB_DESTROY_BY_RCU; the two-second reaper (kmem_cache_shrink() does its work
+ * on request); mempolicies. Freeing twice or to the wrong cache is always found,
+ * as with CONFIG_DEBUG_SLAB, without its cost.
+ */
+import { charge, enter, ksym, leave, type Steps } from "../../arch/asm.ts";
+import { BUG, BUG_ON } from "../bug.ts";
+import type { Kernel } from "../kernel.ts";
+import type { Thread } from "../thread.ts";
+import { DONE, Ready } from "./_ready.ts";
+import { __GFP_ZERO } from "./gfp.ts";
+import type { GeneralCaches } from "./kmalloc.ts";
+import { ArrayCache, KmemList3 } from "./slab_lists.ts";
+import {
+  slab_layout,
+  slab_limits,
+  type SlabLayout,
+  type SlabLimits,
+} from "./slab_layout.ts";
+import type { SlabObject } from "./slab_object.ts";
+import {
+  cache_alloc_slow,
+  cache_free_slow,
+  kmem_cache_alloc_on,
+} from "./slab_refill.ts";
+
+export {
+  kfree,
+  kmalloc,
+  kmalloc_node,
+  KmallocObject,
+  kmem_cache_init,
+  ksize,
+  kzalloc,
+} from "./kmalloc.ts";
+export { slab_object_live, SlabObject } from "./slab_object.ts";
+export { kmem_cache_destroy, kmem_cache_shrink } from "./slab_shrink.ts";
+
+export const KMEM_CACHE_ALLOC = ksym("kmem_cache_alloc");
+export const KMEM_CACHE_FREE = ksym("kmem_cache_free");
+const KMEM_CACHE_CREATE = ksym("kmem_cache_create");
+
+/** No object shares a cache line that it need not share. */
+export const SLAB_HWCACHE_ALIGN = 0x00002000;
+
+/** Objects of one kind. */
+export class KmemCache<T extends SlabObject> {
+  // Fixed after creation.
+  readonly layout: SlabLayout;
+  readonly limits: SlabLimits;
+  /** Several nodes: objects of others go back through alien caches. */
+  readonly numa: boolean;
+  /** For what the fast path returns. */
+  readonly ready: Ready<T | null> = new Ready<T | null>(null);
+
+  /** Own CPU only, interrupts off. Made when the CPU first needs it. */
+  readonly array: (ArrayCache | undefined)[];
+  /** By node; made when first needed. */
+  readonly nodelists: (KmemList3 | undefined)[];
+
+  /** Objects with users, and calls so far: statistics. */
+  active = 0;
+  allocs = 0;
+  frees = 0;
+  /** Slabs. */
+  slabs = 0;
+  destroyed = false;
+
+  constructor(
+    readonly k: Kernel,
+    readonly name: string,
+    /** As asked for, bytes. */
+    readonly objectBytes: number,
+    readonly make: () => T,
+    layout: SlabLayout,
+  ) {
+    this.layout = layout;
+    const { memory, spec, nrCpus } = k.machine;
+    this.limits = slab_limits(layout.size, memory.pageBytes, nrCpus);
+    this.numa = spec.topology.nodes > 1;
+    this.array = new Array(nrCpus).fill(undefined);
+    this.nodelists = new Array(spec.topology.nodes).fill(undefined);
+  }
+
+  /** CPU number `cpu`'s array. */
+  arrayOf(cpu: number): ArrayCache {
+    return this.array[cpu] ??= new ArrayCache(this.limits.limit);
+  }
+
+  /** Node `node`'s lists. */
+  listsOf(node: number): KmemList3 {
+    return this.nodelists[node] ??= new KmemList3(this.k, this, node);
+  }
+}
+
+/** All caches of one kernel; `k.slab` from kmem_cache_init() on. */
+export class Slab {
+  // deno-lint-ignore no-explicit-any -- one list for all kinds
+  readonly caches: KmemCache<any>[] = [];
+  /** Those of kmalloc(); set by kmem_cache_init(). */
+  general!: GeneralCaches;
+
+  /** Objects with users, by cache, in order of creation. Caches of one name are added up. */
+  inUse(): Map<string, number> {
+    const live = new Map<string, number>();
+    for (const { name, active } of this.caches) {
+      live.set(name, (live.get(name) ?? 0) + active);
+    }
+    return live;
+  }
+
+  /** What `/proc/slabinfo` shows. */
+  slabinfo(): SlabInfo[] {
+    return this.caches.map((cache) => ({
+      name: cache.name,
+      activeObjs: cache.active,
+      numObjs: cache.slabs * cache.layout.num,
+      objSize: cache.layout.size,
+      objPerSlab: cache.layout.num,
+      pagesPerSlab: 1 << cache.layout.gfporder,
+      slabs: cache.slabs,
+      limit: cache.limits.limit,
+      batchcount: cache.limits.batchcount,
+    }));
+  }
+}
+
+/** One line of `/proc/slabinfo`. */
+export interface SlabInfo {
+  readonly name: string;
+  readonly activeObjs: number;
+  readonly numObjs: number;
+  readonly objSize: number;
+  readonly objPerSlab: number;
+  readonly pagesPerSlab: number;
+  readonly slabs: number;
+  readonly limit: number;
+  readonly batchcount: number;
+}
+
+/**
+ * Makes a cache. Plain. Context: process.
+ *
+ * @param sizeBytes sizeof the object in Linux.
+ * @param make Makes the JavaScript object; its fields are the caller's to set anew at each allocation.
+ * @param flags SLAB_HWCACHE_ALIGN.
+ */
+export function kmem_cache_create<T extends SlabObject>(
+  t: Thread,
+  name: string,
+  sizeBytes: number,
+  make: () => T,
+  flags = 0,
+): KmemCache<T> {
+  enter(t, KMEM_CACHE_CREATE);
+  const { k } = t;
+  k.need(t, "slab", "kmem_cache_init");
+  charge(t, 1500);
+  BUG_ON(t, !(sizeBytes > 0), `kmem_cache_create(): size of "${name}" is 0`);
+  const layout = slab_layout(
+    k.machine.spec,
+    sizeBytes,
+    (flags & SLAB_HWCACHE_ALIGN) !== 0,
+  );
+  if (layout === null) BUG(t, `kmem_cache_create(): "${name}" is too large`);
+  const cache = new KmemCache<T>(k, name, sizeBytes, make, layout);
+  k.slab.caches.push(cache);
+  leave(t);
+  return cache;
+}
+
+/**
+ * An object of `cache`, with what its last user left in it.
+ *
+ * Context: any without __GFP_WAIT; process, interrupts on, with it.
+ * Locks: may take l3.list_lock, zone.lock.
+ *
+ * @returns `null` if memory is out.
+ */
+export function kmem_cache_alloc<T extends SlabObject>(
+  t: Thread,
+  cache: KmemCache<T>,
+  gfp: number,
+): Steps<T | null> {
+  const ac = cache.array[t.cpu.id];
+  if (ac === undefined || ac.avail === 0 || (gfp & __GFP_ZERO) !== 0) {
+    return cache_alloc_slow(t, cache, gfp, KMEM_CACHE_ALLOC);
+  }
+  enter(t, KMEM_CACHE_ALLOC);
+  charge(t, 24); // interrupts off and on, the array's head, the entry
+  const obj = array_pop(cache, ac);
+  leave(t);
+  return cache.ready.give(obj);
+}
+
+/** {@linkcode kmem_cache_alloc} from `node`'s memory if there is any; -1 = this CPU's. */
+export function kmem_cache_alloc_node<T extends SlabObject>(
+  t: Thread,
+  cache: KmemCache<T>,
+  gfp: number,
+  node: number,
+): Steps<T | null> {
+  return node < 0 || node === t.cpu.node
+    ? kmem_cache_alloc(t, cache, gfp)
+    : kmem_cache_alloc_on(t, cache, gfp, node);
+}
+
+/**
+ * Gives an object back. Context: any.
+ *
+ * Locks: may take an alien array's lock, l3.list_lock, zone.lock.
+ */
+export function kmem_cache_free<T extends SlabObject>(
+  t: Thread,
+  cache: KmemCache<T>,
+  obj: T,
+): Steps {
+  enter(t, KMEM_CACHE_FREE);
+  check_free(t, cache, obj);
+  const ac = cache.array[t.cpu.id];
+  if (
+    ac === undefined || ac.avail === ac.limit ||
+    (cache.numa && obj._slab!.node !== t.cpu.node)
+  ) {
+    leave(t);
+    return cache_free_slow(t, cache, obj, KMEM_CACHE_FREE);
+  }
+  charge(t, cache.numa ? 30 : 22);
+  array_push(cache, ac, obj);
+  leave(t);
+  return DONE;
+}
+
+/** Takes the hottest object of `ac`, which has one. */
+export function array_pop<T extends SlabObject>(
+  cache: KmemCache<T>,
+  ac: ArrayCache,
+): T {
+  ac.touched = true;
+  const obj = ac.entry[--ac.avail] as T;
+  mark_live(cache, obj);
+  return obj;
+}
+
+/** Puts an object into `ac`, which has room. */
+export function array_push<T extends SlabObject>(
+  cache: KmemCache<T>,
+  ac: ArrayCache,
+  obj: T,
+): void {
+  mark_free(cache, obj);
+  ac.entry[ac.avail++] = obj;
+}
+
+/** Books an object that goes to a user. */
+export function mark_live(
+  // deno-lint-ignore no-explicit-any -- caches of any kind
+  cache: KmemCache<any>,
+  obj: SlabObject,
+): void {
+  obj._live = true;
+  cache.active++;
+  cache.allocs++;
+}
+
+/** Books an object that comes back. */
+export function mark_free(
+  // deno-lint-ignore no-explicit-any -- caches of any kind
+  cache: KmemCache<any>,
+  obj: SlabObject,
+): void {
+  obj._live = false;
+  cache.active--;
+  cache.frees++;
+}
+
+/**
+ * BUG if `obj` is not an allocated object of `cache`.
+ *
+ * @param cache `null` = of whatever cache made it.
+ * @returns Its cache.
+ */
+export function check_free(
+  t: Thread,
+  // deno-lint-ignore no-explicit-any -- caches of any kind
+  cache: KmemCache<any> | null,
+  obj: SlabObject,
+  // deno-lint-ignore no-explicit-any -- the same
+): KmemCache<any> {
+  const of = obj._slab === null ? null : obj._slab.cache;
+  if (of === null || (cache !== null && cache !== of)) {
+    BUG(
+      t,
+      `slab error: object of ${
+        of === null ? "no cache" : `cache \`${of.name}'`
+      } freed to ${cache === null ? "kfree()" : `cache \`${cache.name}'`}`,
+    );
+  }
+  if (!obj._live) {
+    BUG(t, `slab error in cache \`${of.name}': double free detected`);
+  }
+  return of;
+}

@@ -1,0 +1,101 @@
+/**
+ * What the slab allocator hands out, and the slabs they lie in (mm/slab.c:
+ * struct slab).
+ *
+ * Differs from Linux: an object is a JavaScript object that stands for its
+ * address. It is made when its slot is first used and recycled with it, last in
+ * first out, as memory is; so its cache line stays where it was used last, and
+ * its fields hold what the last user left there.
+ */
+import type { CacheLine } from "../../arch/hw/line.ts";
+import { CacheLine as Line } from "../../arch/hw/line.ts";
+import type { Machine } from "../../arch/hw/machine.ts";
+import { ListHead } from "../lib/list.ts";
+import type { KmemCache } from "./slab.ts";
+import type { Page } from "./page.ts";
+
+/** Anything a cache can hold. Its own fields belong to the slab allocator. */
+export class SlabObject {
+  /** Line of its first byte; small neighbours may share it, as on hardware. */
+  line!: CacheLine;
+  /** Physical address, bytes. */
+  paddr = 0;
+  /** Slab it lies in; `null` for an object that no cache made. */
+  _slab: SlabBlock | null = null;
+  /** Number within the slab. */
+  _index = 0;
+  /** Whether a user has it; `false` = free: whoever touches it now uses freed memory. */
+  _live = false;
+}
+
+/** Whether `obj` is allocated: what a sanitizer asks on every touch. */
+export function slab_object_live(obj: SlabObject): boolean {
+  return obj._live;
+}
+
+/** End of a slab's chain of free objects. */
+export const BUFCTL_END = -1;
+
+/** One slab: a block of pages cut into objects. Guarded by its node's list_lock. */
+export class SlabBlock {
+  /** Objects that are out, in a CPU's array or with a user. */
+  inuse = 0;
+  /** First free object; {@linkcode BUFCTL_END} = none. */
+  free = 0;
+  /** Next free object after each. */
+  readonly bufctl: Int32Array;
+  /** On the partial, full or free list of its node. */
+  readonly list: ListHead<SlabBlock>;
+  /** Line of this descriptor. */
+  readonly line: CacheLine;
+  readonly #objects: (SlabObject | undefined)[];
+
+  constructor(
+    machine: Machine,
+    // deno-lint-ignore no-explicit-any -- whatever it holds
+    readonly cache: KmemCache<any>,
+    readonly page: Page,
+    /** Physical address of the first object, bytes. */
+    readonly mem: number,
+  ) {
+    const { num, offSlab } = cache.layout;
+    this.bufctl = new Int32Array(num);
+    for (let i = 0; i < num; i++) this.bufctl[i] = i + 1;
+    this.bufctl[num - 1] = BUFCTL_END;
+    this.list = new ListHead<SlabBlock>(this);
+    this.line = offSlab
+      ? new Line(page.node)
+      : machine.lineAt(page.pfn * machine.memory.pageBytes);
+    this.#objects = new Array(num).fill(undefined);
+  }
+
+  /** NUMA node of its pages. */
+  get node(): number {
+    return this.page.node;
+  }
+
+  /** Takes the first free object. There is one. */
+  get(machine: Machine): SlabObject {
+    const index = this.free;
+    this.free = this.bufctl[index];
+    this.inuse++;
+    return this.#objects[index] ??= this.#make(machine, index);
+  }
+
+  /** Puts an object back; it will be the next one out. */
+  put(obj: SlabObject): void {
+    this.bufctl[obj._index] = this.free;
+    this.free = obj._index;
+    this.inuse--;
+  }
+
+  #make(machine: Machine, index: number): SlabObject {
+    const { cache } = this;
+    const obj = cache.make() as SlabObject;
+    obj._slab = this;
+    obj._index = index;
+    obj.paddr = this.mem + index * cache.layout.size;
+    obj.line = machine.lineAt(obj.paddr);
+    return obj;
+  }
+}
