@@ -1,0 +1,424 @@
+/**
+ * Kernel page tables: mm/vmalloc.c's page-table part and what it needs of
+ * mm/memory.c, on tables that live in emulated frames, bit for bit.
+ *
+ * Lock order: `page_table_lock` is innermost; it guards the filling in of an
+ * upper entry, nothing else. Leaf entries have no lock: whoever owns an address
+ * range owns its entries.
+ *
+ * An upper entry goes from empty to present once and never back: tables of the
+ * kernel are not freed, in Linux neither. So upper levels are read plainly: a
+ * reader that is early finds nothing and looks again under the lock.
+ *
+ * Differs from Linux: pud, pmd and pte are levels of one loop, as many as the
+ * machine has; reads of upper entries charge instructions but no cache line,
+ * since those lines change only when a table is added.
+ */
+import {
+  charge,
+  enter,
+  ksym,
+  leave,
+  pte_run,
+  type Steps,
+  type Sym,
+  touch_write,
+} from "../../arch/asm.ts";
+import type { PtePair } from "../../arch/hw/pte.ts";
+import { WARN_ON } from "../bug.ts";
+import type { Kernel } from "../kernel.ts";
+import { EBUSY, ENOMEM, err, type Errno } from "../lib/errno.ts";
+import { spin_lock, spin_unlock, Spinlock } from "../locking/spinlock.ts";
+import type { Thread } from "../thread.ts";
+import { alloc_bootmem_pages } from "./bootmem.ts";
+import { __GFP_ZERO, GFP_KERNEL } from "./gfp.ts";
+import { __free_page, alloc_page } from "./page_alloc.ts";
+import { type Page, pfn_to_page } from "./page.ts";
+import { pte_scratch } from "./pte_run.ts";
+
+const VMAP_PAGE_RANGE = ksym("vmap_page_range");
+const VUNMAP_PAGE_RANGE = ksym("vunmap_page_range");
+const VMALLOC_TO_PAGE = ksym("vmalloc_to_page");
+const IOREMAP_PAGE_RANGE = ksym("ioremap_page_range");
+const VM_INSERT_PAGE = ksym("vm_insert_page");
+const APPLY_TO_PAGE_RANGE = ksym("apply_to_page_range");
+/** By distance from the leaves: 1 = tables of leaf entries. */
+const TABLE_ALLOC: readonly Sym[] = [
+  ksym("__pte_alloc_kernel"),
+  ksym("__pmd_alloc"),
+  ksym("__pud_alloc"),
+];
+/** Offset, test and descent for one upper level. */
+const LEVEL_INSTRUCTIONS = 9;
+
+/** An address space: its root table. */
+export class MmStruct {
+  /** Guards the filling in of upper entries. */
+  readonly page_table_lock: Spinlock;
+  /** Frames in use as tables, the root included. */
+  nr_tables = 1;
+
+  /** @param pgd Frame of the root table, all zero. */
+  constructor(k: Kernel, readonly pgd: number) {
+    this.page_table_lock = new Spinlock(k, "&mm->page_table_lock");
+  }
+}
+
+/**
+ * Finds the table that holds `vaddr`'s leaf entry. Plain; charges nothing.
+ *
+ * @returns Its frame, or `-1 - level` where `level` has no table for it.
+ */
+export function find_pte_table(k: Kernel, pgd: number, vaddr: number): number {
+  const { memory, mmu } = k.machine;
+  const format = mmu.format;
+  const last = format.levels.length - 1;
+  let table = pgd;
+  for (let level = 0; level < last; level++) {
+    const words = memory.frame(table).words;
+    if (words === null) return -1 - level;
+    const w = format.index(vaddr, level) * 2;
+    const lo = words[w];
+    const hi = words[w + 1];
+    if (!format.isPresent(lo, hi, level)) return -1 - level;
+    table = format.pfn(lo, hi, 0);
+  }
+  return table;
+}
+
+/** {@linkcode find_pte_table} that charges the walk. */
+function pte_table(t: Thread, mm: MmStruct, vaddr: number): number {
+  const levels = t.machine.mmu.format.levels.length;
+  charge(t, LEVEL_INSTRUCTIONS * levels);
+  return find_pte_table(t.k, mm.pgd, vaddr);
+}
+
+/** A zeroed frame for a table: from bootmem before the page allocator is up. @returns Its number, or -ENOMEM. */
+function* alloc_table(t: Thread): Steps<number | Errno> {
+  const k = t.k;
+  if (k.pages === undefined) {
+    const pfn = alloc_bootmem_pages(t, k.machine.memory.pageBytes);
+    k.machine.memory.zero(pfn);
+    return pfn;
+  }
+  const page = yield* alloc_page(t, GFP_KERNEL | __GFP_ZERO);
+  return page === null ? err(ENOMEM) : page.pfn;
+}
+
+/**
+ * Finds the table for `vaddr`'s leaf entry, adding the levels that are missing.
+ *
+ * Context: process; may sleep.
+ * Locks: takes mm.page_table_lock.
+ *
+ * @returns Its frame, or -ENOMEM.
+ */
+export function* pte_alloc_kernel(
+  t: Thread,
+  mm: MmStruct,
+  vaddr: number,
+): Steps<number | Errno> {
+  const last = t.machine.mmu.format.levels.length - 1;
+  for (;;) {
+    const table = find_pte_table(t.k, mm.pgd, vaddr);
+    if (table >= 0) return table;
+    const level = -1 - table;
+    enter(t, TABLE_ALLOC[Math.min(last - 1 - level, TABLE_ALLOC.length - 1)]);
+    charge(t, 20);
+    const fresh = yield* alloc_table(t);
+    if (fresh < 0) {
+      leave(t);
+      return fresh as Errno;
+    }
+    yield* spin_lock(t, mm.page_table_lock);
+    const taken = populate(t, mm, vaddr, level, fresh);
+    yield* spin_unlock(t, mm.page_table_lock);
+    // Somebody else was faster: theirs stays.
+    if (!taken && t.k.pages !== undefined) {
+      yield* __free_page(t, pfn_to_page(t.k, fresh));
+    }
+    leave(t);
+  }
+}
+
+/** Points the entry of `vaddr` at `level` to `table` if it is still empty. @returns Whether it was. */
+export function populate(
+  t: Thread,
+  mm: MmStruct,
+  vaddr: number,
+  level: number,
+  table: number,
+): boolean {
+  const { memory, mmu } = t.machine;
+  const format = mmu.format;
+  let at = mm.pgd;
+  for (let l = 0; l < level; l++) {
+    const words = memory.frame(at).back();
+    const w = format.index(vaddr, l) * 2;
+    at = format.pfn(words[w], words[w + 1], 0);
+  }
+  const index = format.index(vaddr, level);
+  const words = memory.frame(at).back();
+  charge(t, 10);
+  touch_write(t, t.machine.lineAt(at * memory.pageBytes + index * 8));
+  if ((words[index * 2] | words[index * 2 + 1]) !== 0) return false;
+  const pte: PtePair = { lo: 0, hi: 0 };
+  format.encode(table, format.tableProt(level), pte);
+  words[index * 2] = pte.lo;
+  words[index * 2 + 1] = pte.hi;
+  mm.nr_tables++;
+  return true;
+}
+
+/** End of the part of `[addr, end)` that the leaf table of `addr` covers, bytes. */
+function leaf_table_end(k: Kernel, addr: number, end: number): number {
+  const format = k.machine.mmu.format;
+  const span = format.spanBytes(format.levels.length - 2);
+  const next = addr - addr % span + span;
+  return next < end ? next : end;
+}
+
+/**
+ * Sets the entries of `[start, end)`, charged to `sym`.
+ *
+ * @param pages What to map from index `first` on; `null` = frames from `first` on.
+ * @returns Pages mapped, -ENOMEM or -EBUSY.
+ */
+function* set_range(
+  t: Thread,
+  sym: Sym,
+  mm: MmStruct,
+  start: number,
+  end: number,
+  prot: number,
+  pages: readonly Page[] | null,
+  first: number,
+): Steps<number | Errno> {
+  enter(t, sym);
+  charge(t, 14);
+  const machine = t.machine;
+  const format = machine.mmu.format;
+  const leaf = format.levels.length - 1;
+  const pageBytes = machine.memory.pageBytes;
+  const perLine = machine.spec.memory.lineBytes >> 3;
+  const run = pte_scratch(t).set;
+  let nr = first;
+  for (let addr = start; addr < end;) {
+    let table = pte_table(t, mm, addr);
+    if (table < 0) {
+      table = yield* pte_alloc_kernel(t, mm, addr);
+      if (table < 0) {
+        leave(t);
+        return table as Errno;
+      }
+    }
+    const next = leaf_table_end(t.k, addr, end);
+    let index = format.index(addr, leaf);
+    let left = (next - addr) / pageBytes;
+    while (left > 0) {
+      const room = perLine - (index & (perLine - 1));
+      const count = room < left ? room : left;
+      run.count = count;
+      run.pages = pages;
+      run.first = nr;
+      run.prot = prot;
+      const set: number = yield* pte_run<number>(t, run, table, index);
+      if (set < count) {
+        t.k.vmalloc.pte_not_none++;
+        WARN_ON(t, true, "pte_not_none");
+        leave(t);
+        return err(EBUSY);
+      }
+      nr += count;
+      index += count;
+      left -= count;
+    }
+    addr = next;
+  }
+  leave(t);
+  return nr - first;
+}
+
+/**
+ * Maps `pages[first...]` at `[start, end)`. Entries in use stop it; what was set
+ * until then stays.
+ *
+ * Context: process; may sleep for page tables.
+ *
+ * @param start Bytes, a multiple of the page, as `end`.
+ * @param prot `PROT_*` bits such as PAGE_KERNEL.
+ * @returns Pages mapped; -EBUSY after a warning, or -ENOMEM.
+ */
+export function vmap_page_range(
+  t: Thread,
+  start: number,
+  end: number,
+  prot: number,
+  pages: readonly Page[],
+  first = 0,
+): Steps<number | Errno> {
+  const mm = t.k.init_mm;
+  return set_range(t, VMAP_PAGE_RANGE, mm, start, end, prot, pages, first);
+}
+
+/**
+ * Maps frames from `pfn` on at `[start, end)`: devices, which have no pages.
+ *
+ * @returns Pages mapped; -EBUSY after a warning, or -ENOMEM.
+ */
+export function ioremap_page_range(
+  t: Thread,
+  start: number,
+  end: number,
+  pfn: number,
+  prot: number,
+): Steps<number | Errno> {
+  const mm = t.k.init_mm;
+  return set_range(t, IOREMAP_PAGE_RANGE, mm, start, end, prot, null, pfn);
+}
+
+/**
+ * Clears the entries of `[start, end)`. A missing upper table skips all that it
+ * would cover. Flushes no TLB.
+ *
+ * Context: any.
+ */
+export function* vunmap_page_range(
+  t: Thread,
+  start: number,
+  end: number,
+): Steps {
+  enter(t, VUNMAP_PAGE_RANGE);
+  charge(t, 10);
+  const k = t.k;
+  const machine = k.machine;
+  const format = machine.mmu.format;
+  const leaf = format.levels.length - 1;
+  const pageBytes = machine.memory.pageBytes;
+  const perLine = machine.spec.memory.lineBytes >> 3;
+  const run = pte_scratch(t).clear;
+  for (let addr = start; addr < end;) {
+    const table = pte_table(t, k.init_mm, addr);
+    if (table < 0) {
+      const span = format.spanBytes(-1 - table);
+      addr = addr - addr % span + span;
+      continue;
+    }
+    const next = leaf_table_end(k, addr, end);
+    let index = format.index(addr, leaf);
+    let left = (next - addr) / pageBytes;
+    while (left > 0) {
+      const room = perLine - (index & (perLine - 1));
+      const count = room < left ? room : left;
+      run.count = count;
+      yield* pte_run<number>(t, run, table, index);
+      index += count;
+      left -= count;
+    }
+    addr = next;
+  }
+  leave(t);
+}
+
+/**
+ * Sees to it that `[start, end)` has leaf tables, entries left as they are:
+ * apply_to_page_range() with a function that does nothing.
+ *
+ * @returns 0 or -ENOMEM.
+ */
+export function* apply_to_page_range(
+  t: Thread,
+  mm: MmStruct,
+  start: number,
+  end: number,
+): Steps<0 | Errno> {
+  enter(t, APPLY_TO_PAGE_RANGE);
+  for (let addr = start; addr < end;) {
+    const next = leaf_table_end(t.k, addr, end);
+    charge(t, 12 + 8 * (next - addr) / t.machine.memory.pageBytes);
+    const table = yield* pte_alloc_kernel(t, mm, addr);
+    if (table < 0) {
+      leave(t);
+      return table as Errno;
+    }
+    addr = next;
+  }
+  leave(t);
+  return 0;
+}
+
+/**
+ * Writes one entry of a user address space: vm_insert_page()'s part.
+ *
+ * @returns 1; -EBUSY after a warning if it was in use, or -ENOMEM.
+ */
+export function insert_pte(
+  t: Thread,
+  mm: MmStruct,
+  vaddr: number,
+  pfn: number,
+  prot: number,
+): Steps<number | Errno> {
+  const end = vaddr + t.machine.memory.pageBytes;
+  return set_range(t, VM_INSERT_PAGE, mm, vaddr, end, prot, null, pfn);
+}
+
+/** Frame that the kernel's tables map at `vaddr`, or -1. Plain; charges nothing. */
+export function pfn_at(k: Kernel, vaddr: number): number {
+  return k.machine.mmu.peek(k.init_mm.pgd, vaddr);
+}
+
+/** Frame that backs the vmalloc address `vaddr`, or -1. Plain. */
+export function vmalloc_to_pfn(t: Thread, vaddr: number): number {
+  enter(t, VMALLOC_TO_PAGE);
+  charge(t, 10 + LEVEL_INSTRUCTIONS * t.machine.mmu.format.levels.length);
+  const pfn = pfn_at(t.k, vaddr);
+  leave(t);
+  return pfn;
+}
+
+/** Page that backs the vmalloc address `vaddr`; `null` = none. Plain. */
+export function vmalloc_to_page(t: Thread, vaddr: number): Page | null {
+  const pfn = vmalloc_to_pfn(t, vaddr);
+  return pfn < 0 ? null : pfn_to_page(t.k, pfn);
+}
+
+/**
+ * Calls `visit` for each entry in use in `[start, end)`, in order of address.
+ * For checks and reports: charges nothing.
+ */
+export function for_each_pte(
+  k: Kernel,
+  start: number,
+  end: number,
+  visit: (vaddr: number, pfn: number) => void,
+): void {
+  const { memory, mmu } = k.machine;
+  const format = mmu.format;
+  const leaf = format.levels.length - 1;
+  for (let addr = start; addr < end;) {
+    const table = find_pte_table(k, k.init_mm.pgd, addr);
+    if (table < 0) {
+      const span = format.spanBytes(-1 - table);
+      addr = addr - addr % span + span;
+      continue;
+    }
+    const next = leaf_table_end(k, addr, end);
+    const words = memory.frame(table).words;
+    for (; words !== null && addr < next; addr += memory.pageBytes) {
+      const w = format.index(addr, leaf) * 2;
+      const lo = words[w];
+      const hi = words[w + 1];
+      if ((lo | hi) === 0) continue;
+      visit(addr, format.pfn(lo, hi, format.prot(lo, hi, leaf)));
+    }
+    addr = next;
+  }
+}
+
+/** Entries in use in `[start, end)`; for checks and reports. */
+export function count_ptes(k: Kernel, start: number, end: number): number {
+  let count = 0;
+  for_each_pte(k, start, end, () => count++);
+  return count;
+}

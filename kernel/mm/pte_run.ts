@@ -1,0 +1,111 @@
+/**
+ * Page-table entries, a cache line of them at a time.
+ *
+ * Entries side by side that share a line are written as one ordered operation:
+ * no other CPU can come between stores to a line that this one holds, short of
+ * taking it away, and eight at once cost the host an eighth. Between lines
+ * others may run.
+ *
+ * The objects are filled in and passed to `pte_run()`; each thread has a set
+ * of its own, since another may run between the two. Kept plain: the fields are
+ * parameters.
+ */
+import {
+  charge,
+  charge_cycles,
+  type MachineContext,
+  type PteRun,
+  touch_write,
+} from "../../arch/asm.ts";
+import { CacheLine } from "../../arch/hw/line.ts";
+import type { Frame } from "../../arch/hw/memory.ts";
+import type { PtePair } from "../../arch/hw/pte.ts";
+import type { Thread } from "../thread.ts";
+import type { Page } from "./page.ts";
+
+/** vmap_pte_range()'s loop for a page: page_to_pfn, mk_pte, two tests, set_pte_at, increments. */
+const SET_INSTRUCTIONS = 14;
+/** vunmap_pte_range()'s loop for a page: ptep_get_and_clear, the test for a strange entry, increments. */
+const CLEAR_INSTRUCTIONS = 8;
+
+/** Line `index` of `frame`. Plain. */
+function frame_line(t: MachineContext, frame: Frame, index: number): CacheLine {
+  const lines = frame.lines ??= [];
+  return lines[index] ??= new CacheLine(t.machine.memory.nodeOf(frame.pfn));
+}
+
+/** Sets entries that must be empty; see the file's head. */
+export class SetRun implements PteRun, PtePair {
+  /** What to map, or `null` to map frames from `pfn` on. */
+  pages: readonly Page[] | null = null;
+  /** Index into `pages`, or first frame. */
+  first = 0;
+  count = 0;
+  prot = 0;
+  lo = 0;
+  hi = 0;
+
+  /** @returns Entries set; less than `count` if one was in use. */
+  run(t: MachineContext, pfn: number, index: number): number {
+    const { memory, mmu, spec } = t.machine;
+    const { pages, first, count, prot } = this;
+    const frame = memory.frame(pfn);
+    touch_write(
+      t,
+      frame_line(t, frame, (index * 8 / spec.memory.lineBytes) | 0),
+    );
+    charge(t, SET_INSTRUCTIONS * count);
+    const words = frame.words ?? frame.back();
+    for (let i = 0; i < count; i++) {
+      const w = (index + i) * 2;
+      if ((words[w] | words[w + 1]) !== 0) return i;
+      mmu.format.encode(
+        pages === null ? first + i : pages[first + i].pfn,
+        prot,
+        this,
+      );
+      words[w] = this.lo;
+      words[w + 1] = this.hi;
+    }
+    return count;
+  }
+}
+
+/** Clears entries, whatever they are; see the file's head. */
+export class ClearRun implements PteRun {
+  count = 0;
+
+  /** @returns Entries that had not been empty. */
+  run(t: MachineContext, pfn: number, index: number): number {
+    const { memory, lockedCycles, spec } = t.machine;
+    const count = this.count;
+    const frame = memory.frame(pfn);
+    touch_write(
+      t,
+      frame_line(t, frame, (index * 8 / spec.memory.lineBytes) | 0),
+    );
+    charge(t, CLEAR_INSTRUCTIONS * count);
+    charge_cycles(t, lockedCycles * count); // ptep_get_and_clear() is an xchg
+    const words = frame.words;
+    if (words === null) return 0;
+    let cleared = 0;
+    for (let w = index * 2; w < (index + count) * 2; w += 2) {
+      if ((words[w] | words[w + 1]) === 0) continue;
+      words[w] = 0;
+      words[w + 1] = 0;
+      cleared++;
+    }
+    return cleared;
+  }
+}
+
+/** A thread's page-table operations. */
+export class PteScratch {
+  readonly set: SetRun = new SetRun();
+  readonly clear: ClearRun = new ClearRun();
+}
+
+/** `t`'s own operations, made at first use. Plain. */
+export function pte_scratch(t: Thread): PteScratch {
+  return t.ptes ??= new PteScratch();
+}

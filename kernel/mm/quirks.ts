@@ -1,0 +1,232 @@
+/**
+ * Historic bugs of the vmap layer that can be put back by name:
+ * `vmap.quirk=NAME[,NAME]` on the command line.
+ *
+ * The default kernel has none of them. Each name switches one `if` beside the
+ * fix it lifts, marked there with the catalogue's id (A1, B2, ...) of
+ * `docs/LINUX.md`. Code on hot paths reads {@linkcode VmapQuirks}, booleans
+ * that are computed once.
+ */
+import { nearest } from "../../arch/sim/nearest.ts";
+
+/** One named quirk. */
+export interface Quirk {
+  /** What `vmap.quirk=` takes. */
+  readonly name: string;
+  /** Id in the bug catalogue. */
+  readonly id: string;
+  /** Upstream commit that the quirk takes back out; `"-"` if it never had one of its own. */
+  readonly fixedBy: string;
+  /** What goes wrong, in a line. */
+  readonly summary: string;
+  /** Whether it takes two CPUs, or a grace period at the wrong moment, to show. */
+  readonly needsRace: boolean;
+}
+
+/** Every quirk there is, in the order of the catalogue. */
+export const QUIRKS: readonly Quirk[] = [
+  {
+    name: "posted-search",
+    id: "A1",
+    fixedBy: "db64fe02258f",
+    summary:
+      "the lowest address is taken without a look at what follows, so areas overlap",
+    needsRace: false,
+  },
+  {
+    name: "insert-overlap",
+    id: "A2",
+    fixedBy: "68ad4a330433",
+    summary: "linking an area that overlaps another one goes unnoticed",
+    needsRace: false,
+  },
+  {
+    name: "trylock-purge-on-failure",
+    id: "A4",
+    fixedBy: "496850e5f5a3",
+    summary:
+      "an allocation that does not fit does not wait for a purge under way",
+    needsRace: true,
+  },
+  {
+    name: "retry-from-failure",
+    id: "A5",
+    fixedBy: "0ae15132a4f5",
+    summary: "after a purge the search goes on where it had given up",
+    needsRace: false,
+  },
+  {
+    name: "no-overflow-check",
+    id: "A6",
+    fixedBy: "7766970cc13e",
+    summary: "address plus size wraps, and a huge request lands on others",
+    needsRace: false,
+  },
+  {
+    name: "purge-iterator",
+    id: "A7",
+    fixedBy: "cbb766766f3f",
+    summary: "the purge reads the link of an area it has just given to RCU",
+    needsRace: true,
+  },
+  {
+    name: "lazy-counter-after-flag",
+    id: "A8",
+    fixedBy: "88f500443040",
+    summary:
+      "an area is flagged before it is counted, and the purge traps on the sum",
+    needsRace: true,
+  },
+  {
+    name: "leak-on-failure",
+    id: "A10",
+    fixedBy: "2498ce42d3a4",
+    summary: "a failed allocation leaks its descriptor",
+    needsRace: false,
+  },
+  {
+    name: "free-before-unlink",
+    id: "A11",
+    fixedBy: "dd32c279983b",
+    summary: "the address is given back while its vm_struct is still listed",
+    needsRace: true,
+  },
+  {
+    name: "double-free-accepted",
+    id: "A12",
+    fixedBy: "c69480adeea1",
+    summary: "a second vfree() before the purge finds the area again",
+    needsRace: false,
+  },
+  {
+    name: "static-vmap-area",
+    id: "A13",
+    fixedBy: "0006526d78e9",
+    summary: "__get_vm_area_node() keeps its area in a function-static pointer",
+    needsRace: true,
+  },
+  {
+    name: "no-vmlist-import",
+    id: "A14",
+    fixedBy: "822c18f2e38c",
+    summary: "areas set up before vmalloc_init() are handed out again",
+    needsRace: false,
+  },
+  {
+    name: "no-init-check",
+    id: "A15",
+    fixedBy: "9b46333406b9",
+    summary: "vm_unmap_aliases() before vmalloc_init() follows a null list",
+    needsRace: false,
+  },
+  {
+    name: "aliases-skip-full-blocks",
+    id: "B1",
+    fixedBy: "fc1e0d980037",
+    summary: "vm_unmap_aliases() does not see blocks that are all handed out",
+    needsRace: false,
+  },
+  {
+    name: "block-list-rcu-union",
+    id: "B2",
+    fixedBy: "de5604231ce4",
+    summary:
+      "a block's list link shares storage with its RCU head and is reset under readers (shows with aliases-skip-full-blocks)",
+    needsRace: true,
+  },
+  {
+    name: "rescan-after-new-block",
+    id: "B5",
+    fixedBy: "cf725ce274ef",
+    summary:
+      "a new block is published before its creator has its share, then searched for again",
+    needsRace: true,
+  },
+  {
+    name: "odd-block-size",
+    id: "B6",
+    fixedBy: "f982f91516fa",
+    summary:
+      "the block size is divided by NR_CPUS and need not be a power of 2",
+    needsRace: false,
+  },
+  {
+    name: "size-in-32-bits",
+    id: "B13",
+    fixedBy: "-",
+    summary: "vm_map_ram() computes its byte count in 32 bits and takes 0",
+    needsRace: false,
+  },
+  {
+    name: "unchecked-dirty",
+    id: "B15",
+    fixedBy: "de5604231ce4",
+    summary: "a second vm_unmap_ram() of the same pages goes unnoticed",
+    needsRace: false,
+  },
+];
+
+/** The quirks of one kernel as booleans, for code that cannot ask a set. */
+export class VmapQuirks {
+  readonly postedSearch: boolean;
+  /** Also on with whatever makes areas overlap: the trap came years later. */
+  readonly insertOverlap: boolean;
+  readonly trylockPurge: boolean;
+  readonly retryFromFailure: boolean;
+  readonly noOverflowCheck: boolean;
+  readonly purgeIterator: boolean;
+  readonly counterAfterFlag: boolean;
+  readonly leakOnFailure: boolean;
+  readonly freeBeforeUnlink: boolean;
+  readonly doubleFree: boolean;
+  readonly staticArea: boolean;
+  readonly noImport: boolean;
+  readonly aliasesSkipFull: boolean;
+  readonly rcuUnion: boolean;
+  readonly rescanNewBlock: boolean;
+  readonly oddBlockSize: boolean;
+  readonly shortSize: boolean;
+  readonly uncheckedDirty: boolean;
+
+  /** Reads the set once. Names it does not know are {@linkcode unknownQuirks}'s to report. */
+  constructor(names: ReadonlySet<string>) {
+    this.postedSearch = names.has("posted-search");
+    this.noOverflowCheck = names.has("no-overflow-check");
+    this.insertOverlap = names.has("insert-overlap") || this.postedSearch ||
+      this.noOverflowCheck;
+    this.trylockPurge = names.has("trylock-purge-on-failure");
+    this.retryFromFailure = names.has("retry-from-failure");
+    this.purgeIterator = names.has("purge-iterator");
+    this.counterAfterFlag = names.has("lazy-counter-after-flag");
+    this.leakOnFailure = names.has("leak-on-failure");
+    this.freeBeforeUnlink = names.has("free-before-unlink");
+    this.doubleFree = names.has("double-free-accepted");
+    this.staticArea = names.has("static-vmap-area");
+    this.noImport = names.has("no-vmlist-import");
+    this.aliasesSkipFull = names.has("aliases-skip-full-blocks");
+    this.rcuUnion = names.has("block-list-rcu-union");
+    this.rescanNewBlock = names.has("rescan-after-new-block");
+    this.oddBlockSize = names.has("odd-block-size");
+    this.shortSize = names.has("size-in-32-bits");
+    this.uncheckedDirty = names.has("unchecked-dirty");
+  }
+}
+
+/**
+ * Checks names given by the user.
+ *
+ * @returns A sentence for each name that is no quirk, with the nearest that is.
+ */
+export function unknownQuirks(names: Iterable<string>): string[] {
+  const known = QUIRKS.map(({ name }) => name);
+  const messages: string[] = [];
+  for (const name of names) {
+    if (known.includes(name)) continue;
+    messages.push(
+      `Cannot switch on the quirk "${name}" as there is no such quirk: did you mean "${
+        nearest(name, known)
+      }"?`,
+    );
+  }
+  return messages;
+}

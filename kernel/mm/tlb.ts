@@ -1,0 +1,55 @@
+/**
+ * Flushing TLBs of all CPUs (arch/x86/kernel/tlb_64.c and asm/tlbflush.h).
+ *
+ * On x86 of 2.6.28 flushing a range of kernel addresses means flushing
+ * everything, on every CPU, by an interrupt that the caller waits for; ia64
+ * does the same. That is the cost that lazy unmapping saves.
+ *
+ * Context: interrupts on, and no lock held that another CPU may want with
+ * interrupts off: the wait would never end.
+ */
+import {
+  charge,
+  enter,
+  flush_tlb_local,
+  ksym,
+  leave,
+  type Steps,
+} from "../../arch/asm.ts";
+import { on_each_cpu } from "../smp.ts";
+import type { Thread } from "../thread.ts";
+
+const FLUSH_TLB_ALL = ksym("flush_tlb_all");
+const DO_FLUSH_TLB_ALL = ksym("do_flush_tlb_all");
+const FLUSH_TLB_KERNEL_RANGE = ksym("flush_tlb_kernel_range");
+
+/** Flushes this CPU's TLB, global entries too. Runs with interrupts off. Plain. */
+function do_flush_tlb_all(t: Thread): void {
+  enter(t, DO_FLUSH_TLB_ALL);
+  charge(t, 14);
+  flush_tlb_local(t, true);
+  leave(t);
+}
+
+/** Flushes every online CPU's TLB and waits until all have done so. */
+export function* flush_tlb_all(t: Thread): Steps {
+  enter(t, FLUSH_TLB_ALL);
+  charge(t, 6);
+  yield* on_each_cpu(t, do_flush_tlb_all, null, true);
+  leave(t);
+}
+
+/** Flushes translations of kernel addresses in `[start, end)` on every CPU. */
+export function* flush_tlb_kernel_range(
+  t: Thread,
+  start: number,
+  end: number,
+): Steps {
+  enter(t, FLUSH_TLB_KERNEL_RANGE);
+  const state = t.k.vmalloc;
+  state.flushes++;
+  state.last_flush_start = start;
+  state.last_flush_end = end;
+  yield* flush_tlb_all(t);
+  leave(t);
+}

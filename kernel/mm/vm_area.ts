@@ -1,0 +1,261 @@
+/**
+ * Areas without contents: get_vm_area() and its kin, on top of whichever layer
+ * hands out addresses (mm/vmalloc.c, the old interface).
+ *
+ * An area is as many pages as were asked for and one more, the guard: never
+ * mapped, so that running off the end faults.
+ */
+import { charge, enter, ksym, leave, type Steps } from "../../arch/asm.ts";
+import { BUG_ON } from "../bug.ts";
+import { fls64 } from "../lib/bitops.ts";
+import { type Errno, IS_ERR_VALUE } from "../lib/errno.ts";
+import { in_interrupt, type Thread } from "../thread.ts";
+import { GFP_KERNEL } from "./gfp.ts";
+import type { Page } from "./page.ts";
+import {
+  apply_to_page_range,
+  vmap_page_range,
+  vunmap_page_range,
+} from "./pgtable.ts";
+import { kmem_cache_alloc_node, kmem_cache_free } from "./slab.ts";
+import { GFP_RECLAIM_MASK } from "./vmalloc_state.ts";
+import { flush_tlb_kernel_range } from "./tlb.ts";
+import { VM_IOREMAP, type VmStruct } from "./vm_struct.ts";
+
+const __GET_VM_AREA_NODE = ksym("__get_vm_area_node");
+const REMOVE_VM_AREA = ksym("remove_vm_area");
+const MAP_VM_AREA = ksym("map_vm_area");
+const UNMAP_KERNEL_RANGE = ksym("unmap_kernel_range");
+const ALLOC_VM_AREA = ksym("alloc_vm_area");
+const FREE_VM_AREA = ksym("free_vm_area");
+
+/** Largest alignment of a VM_IOREMAP area, in pages (IOREMAP_MAX_ORDER = 7 + PAGE_SHIFT). */
+const IOREMAP_MAX_PAGE_ORDER = 7;
+
+/** Number of the symbol that runs: in a function without one, its caller's. Plain. */
+export function caller_of(t: Thread): number {
+  return t.stack[t.depth - 1];
+}
+
+/** Asserts that vmalloc_init() and kmem_cache_init() have run. */
+function need_vmalloc(t: Thread): void {
+  const k = t.k;
+  if (k.vmap === undefined) k.need(t, "vmap", "vmalloc_init");
+  if (k.slab === undefined) k.need(t, "slab", "kmem_cache_init");
+}
+
+/** Exponent of an ioremap area's alignment: to the power of two above its size, within limits. */
+function ioremap_order(t: Thread, size: number): number {
+  const shift = t.k.vmalloc.page_shift;
+  const bit = fls64(size);
+  return Math.max(shift, Math.min(bit, shift + IOREMAP_MAX_PAGE_ORDER));
+}
+
+/**
+ * Takes an area of `size` bytes, rounded up to pages, in `[start, end)`.
+ *
+ * Context: process; may sleep as `gfp` says. BUG in interrupts.
+ *
+ * @param flags `VM_*`; VM_IOREMAP aligns the area to its size.
+ * @returns `null` if there is no room, no memory, or nothing asked for.
+ */
+export function* __get_vm_area_node(
+  t: Thread,
+  size: number,
+  flags: number,
+  start: number,
+  end: number,
+  node: number,
+  gfp: number,
+  caller = 0,
+): Steps<VmStruct | null> {
+  need_vmalloc(t);
+  enter(t, __GET_VM_AREA_NODE);
+  BUG_ON(t, in_interrupt(t), "vmalloc in interrupt");
+  charge(t, 25);
+  const { page_size } = t.k.vmalloc;
+  const align = (flags & VM_IOREMAP) !== 0
+    ? 2 ** ioremap_order(t, size)
+    : page_size;
+  const bytes = Math.ceil(size / page_size) * page_size;
+  if (!(bytes > 0)) {
+    leave(t);
+    return null;
+  }
+  const cache = t.k.vmalloc.vm_cache(t);
+  const vm = yield* kmem_cache_alloc_node(
+    t,
+    cache,
+    gfp & GFP_RECLAIM_MASK,
+    node,
+  );
+  if (vm === null) {
+    leave(t);
+    return null;
+  }
+  const guarded = bytes + page_size;
+  vm.reset(flags, guarded, caller);
+  const error = yield* t.k.vmap.insert_vm(
+    t,
+    vm,
+    guarded,
+    align,
+    start,
+    end,
+    node,
+    gfp,
+  );
+  if (error === 0) {
+    leave(t);
+    return vm;
+  }
+  yield* kmem_cache_free(t, cache, vm);
+  leave(t);
+  return null;
+}
+
+/** An area in a range of the caller's choice, such as the modules'. */
+export function __get_vm_area(
+  t: Thread,
+  size: number,
+  flags: number,
+  start: number,
+  end: number,
+  caller = 0,
+): Steps<VmStruct | null> {
+  return __get_vm_area_node(
+    t,
+    size,
+    flags,
+    start,
+    end,
+    -1,
+    GFP_KERNEL,
+    caller,
+  );
+}
+
+/** An area of vmalloc space; memory of the descriptor from `node`. */
+export function get_vm_area_node(
+  t: Thread,
+  size: number,
+  flags: number,
+  node: number,
+  gfp: number,
+  caller = 0,
+): Steps<VmStruct | null> {
+  if (t.k.vmalloc === undefined) t.k.need(t, "vmalloc", "vmalloc_init");
+  const { start, end } = t.k.vmalloc;
+  return __get_vm_area_node(t, size, flags, start, end, node, gfp, caller);
+}
+
+/** An area of vmalloc space, `caller` remembered for /proc/vmallocinfo. */
+export function get_vm_area_caller(
+  t: Thread,
+  size: number,
+  flags: number,
+  caller: number,
+): Steps<VmStruct | null> {
+  return get_vm_area_node(t, size, flags, -1, GFP_KERNEL, caller);
+}
+
+/** An area of vmalloc space. `null` if there is no room, no memory, or nothing asked for. */
+export function get_vm_area(
+  t: Thread,
+  size: number,
+  flags: number,
+): Steps<VmStruct | null> {
+  return get_vm_area_node(t, size, flags, -1, GFP_KERNEL, caller_of(t));
+}
+
+/** The area that starts at `addr`. */
+export function find_vm_area(
+  t: Thread,
+  addr: number,
+): Steps<VmStruct | null> {
+  return t.k.vmap.find_vm(t, addr);
+}
+
+/**
+ * Unmaps the area at `addr` and gives its addresses back. The vm_struct is the
+ * caller's to free, the guard page taken off its `size`.
+ *
+ * @returns `null` if no area starts there.
+ */
+export function* remove_vm_area(
+  t: Thread,
+  addr: number,
+): Steps<VmStruct | null> {
+  enter(t, REMOVE_VM_AREA);
+  charge(t, 14);
+  const vm = yield* t.k.vmap.remove_vm(t, addr);
+  leave(t);
+  return vm;
+}
+
+/** Frees a vm_struct that {@linkcode remove_vm_area} returned: kfree(). */
+export function free_vm_struct(t: Thread, vm: VmStruct): Steps {
+  return kmem_cache_free(t, t.k.vmalloc.vm_cache(t), vm);
+}
+
+/**
+ * Maps `pages[0...]` to all of `area` but the guard.
+ *
+ * @returns 0; -EBUSY after a warning if something is mapped there, -ENOMEM.
+ */
+export function* map_vm_area(
+  t: Thread,
+  area: VmStruct,
+  prot: number,
+  pages: readonly Page[],
+): Steps<0 | Errno> {
+  enter(t, MAP_VM_AREA);
+  charge(t, 8);
+  const end = area.addr + area.size - t.k.vmalloc.page_size;
+  const nr = yield* vmap_page_range(t, area.addr, end, prot, pages);
+  leave(t);
+  return IS_ERR_VALUE(nr) ? nr : 0;
+}
+
+/** Clears and flushes `[addr, addr + size)` at once. The area stays. */
+export function* unmap_kernel_range(
+  t: Thread,
+  addr: number,
+  size: number,
+): Steps {
+  enter(t, UNMAP_KERNEL_RANGE);
+  yield* vunmap_page_range(t, addr, addr + size);
+  yield* flush_tlb_kernel_range(t, addr, addr + size);
+  leave(t);
+}
+
+/**
+ * Takes an area whose page tables exist and are empty, for a hypervisor to fill
+ * in. vmalloc_sync_all() has nothing to do here: all address spaces share the
+ * kernel's tables.
+ */
+export function* alloc_vm_area(
+  t: Thread,
+  size: number,
+): Steps<VmStruct | null> {
+  enter(t, ALLOC_VM_AREA);
+  const area = yield* get_vm_area_caller(t, size, VM_IOREMAP, ALLOC_VM_AREA);
+  if (area === null) {
+    leave(t);
+    return null;
+  }
+  const end = area.addr + area.size;
+  const error = yield* apply_to_page_range(t, t.k.init_mm, area.addr, end);
+  if (error !== 0) yield* free_vm_area(t, area);
+  leave(t);
+  return error === 0 ? area : null;
+}
+
+/** Frees an area of get_vm_area() or {@linkcode alloc_vm_area}, descriptor and all. */
+export function* free_vm_area(t: Thread, area: VmStruct): Steps {
+  enter(t, FREE_VM_AREA);
+  const removed = yield* remove_vm_area(t, area.addr);
+  BUG_ON(t, removed !== area, "another area has this one's address");
+  yield* free_vm_struct(t, area);
+  leave(t);
+}

@@ -1,0 +1,458 @@
+/**
+ * Per-CPU blocks: how small vm_map_ram() requests avoid the global lock
+ * (mm/vmalloc.c, 2.6.28, "Per cpu kva allocator").
+ *
+ * A block is an area of a fixed size, carved up by the CPU that made it. Its
+ * pages are handed out once, in order, in naturally aligned powers of two; they
+ * come back from any CPU and are only marked dirty. When all are dirty the
+ * whole block is freed lazily. So a mapping costs one local lock, and no flush.
+ *
+ * Lock order:
+ *
+ *     vb.lock
+ *       vbq.lock               one for each CPU
+ *       vmap_block_tree_lock
+ *
+ * Readers find blocks under RCU: by their CPU's queue to allocate, by the tree
+ * to free. A block is on its queue as long as it has pages to hand out; in the
+ * tree until all of it is dirty.
+ *
+ * Kept from 2.6.28: newest block first (B4), other CPUs' blocks never, no reuse
+ * within a block (B3), dirty ranges flushed again by each vm_unmap_aliases()
+ * (B7), the bitmap scan. Left out: the list of dirty blocks, which nothing ever
+ * read (d086817dc0d), and the allocation of tree nodes.
+ */
+import {
+  charge,
+  enter,
+  ksym,
+  leave,
+  read_line,
+  type Steps,
+  touch_read,
+  touch_write,
+} from "../../arch/asm.ts";
+import { CacheLine } from "../../arch/hw/line.ts";
+import { BUG, BUG_ON } from "../bug.ts";
+import type { Kernel } from "../kernel.ts";
+import {
+  bitmap_alloc,
+  bitmap_allocate_region,
+  bitmap_find_free_region,
+  bitmap_set,
+  bitmap_zero,
+  region_scan_steps,
+} from "../lib/bitmap.ts";
+import { ENOMEM, err, type Errno } from "../lib/errno.ts";
+import {
+  INIT_LIST_HEAD,
+  list_del_init,
+  LIST_POISON1,
+  ListHead,
+} from "../lib/list.ts";
+import {
+  radix_tree_delete,
+  radix_tree_insert,
+  radix_tree_lookup,
+  radix_tree_nodes_needed,
+} from "../lib/radix_tree.ts";
+import { list_add_rcu, list_del_rcu } from "../lib/rculist.ts";
+import {
+  lockdep_assert_held,
+  spin_lock,
+  spin_unlock,
+  Spinlock,
+} from "../locking/spinlock.ts";
+import { get_cpu_var, put_cpu_var } from "../percpu.ts";
+import { call_rcu, rcu_read_lock, rcu_read_unlock, RcuHead } from "../rcu.ts";
+import type { Thread } from "../thread.ts";
+import { GFP_RECLAIM_MASK } from "./vmalloc_state.ts";
+import type { RewriteState } from "./rewrite_state.ts";
+import { kmem_cache_alloc_node, kmem_cache_free, SlabObject } from "./slab.ts";
+import {
+  alloc_vmap_area,
+  mark_lazy_free,
+  purge_if_too_many,
+  type VmapArea,
+} from "./vmap_area.ts";
+
+const VB_ALLOC = ksym("vb_alloc");
+const VB_FREE = ksym("vb_free");
+const NEW_VMAP_BLOCK = ksym("new_vmap_block");
+const FREE_VMAP_BLOCK = ksym("free_vmap_block");
+const RCU_FREE_VB = ksym("rcu_free_vb");
+const BITMAP_FIND_FREE_REGION = ksym("bitmap_find_free_region");
+const BITMAP_ALLOCATE_REGION = ksym("bitmap_allocate_region");
+const RADIX_TREE_LOOKUP = ksym("radix_tree_lookup");
+const RADIX_TREE_INSERT = ksym("radix_tree_insert");
+const RADIX_TREE_DELETE = ksym("radix_tree_delete");
+
+/**
+ * One position of bitmap_find_free_region(): the loop around __reg_op(), which
+ * divides, rounds and builds a mask for each call before it looks at one word.
+ * 12 when the compiler inlines it and hoists what does not change, 40 when it
+ * does neither; gcc 4.3 is taken to do half.
+ */
+const SCAN_INSTRUCTIONS = 20;
+/** One level of a radix tree: shift, mask, load, test. */
+const RADIX_LEVEL_INSTRUCTIONS = 7;
+
+/** One CPU's blocks that have pages to hand out, newest first. */
+export class VmapBlockQueue {
+  readonly line: CacheLine;
+  readonly lock: Spinlock;
+  /** Guarded by `lock`; read under RCU by this CPU. */
+  readonly free: ListHead<VmapBlock> = new ListHead<VmapBlock>();
+
+  constructor(k: Kernel, node: number) {
+    this.line = new CacheLine(node);
+    this.lock = new Spinlock(k, "&vbq->lock", this.line);
+  }
+}
+
+/** One block. */
+export class VmapBlock extends SlabObject {
+  /** Its line holds what it guards, maps apart. */
+  readonly lock: Spinlock;
+
+  // Guarded by lock.
+  /** Pages not handed out yet. Invariant: free + dirty + live = VMAP_BBMAP_BITS. */
+  free = 0;
+  /** Pages that have come back. */
+  dirty = 0;
+  /** Handed out. */
+  readonly alloc_map: Uint32Array;
+  readonly dirty_map: Uint32Array;
+  readonly alloc_line: CacheLine;
+  readonly dirty_line: CacheLine;
+
+  // Fixed while it is in the tree.
+  va!: VmapArea;
+
+  /** On a queue while `free` > 0. Guarded by that queue's lock. */
+  readonly free_list: ListHead<VmapBlock> = new ListHead<VmapBlock>(this);
+  readonly rcu_head: RcuHead<VmapBlock> = new RcuHead<VmapBlock>(this);
+
+  constructor(readonly w: RewriteState) {
+    super();
+    this.lock = new Spinlock(w.k, "&vb->lock");
+    // B6: a block of an odd size is scanned past its end.
+    this.alloc_map = bitmap_alloc(w.VMAP_BBMAP_BITS + w.VMAP_MAX_ALLOC);
+    this.dirty_map = bitmap_alloc(w.VMAP_BBMAP_BITS + w.VMAP_MAX_ALLOC);
+    this.alloc_line = new CacheLine(0);
+    this.dirty_line = new CacheLine(0);
+  }
+
+  /** What kmalloc() hands out is dirty: sets every field. */
+  reset(va: VmapArea): void {
+    this.va = va;
+    this.free = this.w.VMAP_BBMAP_BITS;
+    this.dirty = 0;
+    bitmap_zero(this.alloc_map, this.alloc_map.length * 32);
+    bitmap_zero(this.dirty_map, this.dirty_map.length * 32);
+    INIT_LIST_HEAD(this.free_list);
+  }
+}
+
+/** Number of the block that `addr` lies in. */
+export function addr_to_vb_idx(w: RewriteState, addr: number): number {
+  return Math.floor((addr - w.block_base) / w.VMAP_BLOCK_SIZE);
+}
+
+/** Order of a block's share that holds `size` bytes. */
+function order_of(w: RewriteState, size: number): number {
+  return 32 - Math.clz32(size / w.page_size - 1);
+}
+
+/**
+ * Takes `2 ** order` pages of `vb`: the lowest place that has them.
+ *
+ * Locks: vb.lock held.
+ *
+ * @returns First page within the block, or -ENOMEM.
+ */
+function vb_carve(
+  t: Thread,
+  w: RewriteState,
+  vb: VmapBlock,
+  order: number,
+): number | Errno {
+  lockdep_assert_held(t, vb.lock);
+  enter(t, BITMAP_FIND_FREE_REGION);
+  touch_write(t, vb.alloc_line);
+  const bits = w.VMAP_BBMAP_BITS;
+  const pos = w.quirks.oddBlockSize
+    ? scan_past_end(vb.alloc_map, bits, order)
+    : bitmap_find_free_region(vb.alloc_map, bits, order);
+  const steps = pos < 0 ? bits >> order : region_scan_steps(pos, order);
+  charge(t, 14 + SCAN_INSTRUCTIONS * steps);
+  leave(t);
+  if (pos >= 0) {
+    charge(t, 8);
+    vb.free -= 1 << order;
+  }
+  return pos;
+}
+
+/** B6: the C routine compares with the end for equality, which odd sizes step over. */
+function scan_past_end(map: Uint32Array, bits: number, order: number): number {
+  let pos = 0;
+  while (pos < bits && bitmap_allocate_region(map, pos, order) !== 0) {
+    pos += 1 << order;
+  }
+  return pos === bits ? err(ENOMEM) : pos;
+}
+
+/** Takes `vb` off its queue: nothing left to hand out. Locks: vb.lock held; takes vbq.lock. */
+function* vbq_remove(
+  t: Thread,
+  w: RewriteState,
+  vbq: VmapBlockQueue,
+  vb: VmapBlock,
+): Steps {
+  yield* spin_lock(t, vbq.lock);
+  charge(t, 6);
+  // B2: a reader that stands on an entry reset to itself never gets off it.
+  if (w.quirks.rcuUnion) list_del_init(vb.free_list);
+  else list_del_rcu(vb.free_list);
+  yield* spin_unlock(t, vbq.lock);
+}
+
+/**
+ * Takes `size` bytes from this CPU's blocks, making a new one if none has room.
+ *
+ * Context: process; may sleep for a new block. Preemption is off in between.
+ * Locks: takes vb.lock, vbq.lock inside; what new_vmap_block() takes.
+ *
+ * @param size Bytes, at most VMAP_MAX_ALLOC pages.
+ * @returns The address; -EBUSY or -ENOMEM.
+ */
+export function* vb_alloc(
+  t: Thread,
+  w: RewriteState,
+  size: number,
+  gfp: number,
+): Steps<number | Errno> {
+  enter(t, VB_ALLOC);
+  BUG_ON(t, size === 0, "vb_alloc of nothing"); // B13
+  charge(t, 20);
+  const order = order_of(w, size);
+  for (;;) {
+    let addr = -1;
+    rcu_read_lock(t);
+    const vbq = get_cpu_var(t, w.vmap_block_queue);
+    yield* read_line(t, vbq.line);
+    for (let p = vbq.free.next; p !== vbq.free; p = p.next) {
+      const vb = p.owner!;
+      yield* spin_lock(t, vb.lock);
+      const pos = vb_carve(t, w, vb, order);
+      if (pos >= 0) {
+        addr = vb.va.va_start + pos * w.page_size;
+        if (
+          addr_to_vb_idx(w, addr) !== addr_to_vb_idx(w, vb.va.va_start)
+        ) BUG(t, "address lies in another block");
+        if (vb.free === 0) yield* vbq_remove(t, w, vbq, vb);
+        yield* spin_unlock(t, vb.lock);
+        break;
+      }
+      yield* spin_unlock(t, vb.lock);
+    }
+    put_cpu_var(t, w.vmap_block_queue);
+    rcu_read_unlock(t);
+    if (addr < 0) {
+      addr = yield* new_vmap_block(t, w, order, gfp);
+      // B5: looking again may find somebody else's CPU, or the block used up.
+      if (addr >= 0 && w.quirks.rescanNewBlock) continue;
+    }
+    leave(t);
+    return addr;
+  }
+}
+
+/**
+ * Makes a block, takes `2 ** order` pages of it, and queues it on the CPU that
+ * this ends up on.
+ *
+ * Locks: takes vmap_area_lock, vmap_block_tree_lock, vbq.lock, one at a time.
+ *
+ * @returns Address of the pages taken; -EBUSY or -ENOMEM.
+ */
+function* new_vmap_block(
+  t: Thread,
+  w: RewriteState,
+  order: number,
+  gfp: number,
+): Steps<number | Errno> {
+  enter(t, NEW_VMAP_BLOCK);
+  charge(t, 40);
+  const node = t.cpu.node;
+  const vb = yield* kmem_cache_alloc_node(
+    t,
+    w.block_cache(t),
+    gfp & GFP_RECLAIM_MASK,
+    node,
+  );
+  if (vb === null) {
+    leave(t);
+    return err(ENOMEM);
+  }
+  const { start, end } = t.k.vmalloc;
+  const size = w.VMAP_BLOCK_SIZE;
+  const va = yield* alloc_vmap_area(t, w, size, size, start, end, node, gfp);
+  if (typeof va === "number") {
+    yield* kmem_cache_free(t, w.block_cache(t), vb);
+    leave(t);
+    return va;
+  }
+  vb.reset(va);
+  charge(t, 60); // both bitmaps
+  touch_write(t, vb.lock.slock.line);
+  if (!w.quirks.rescanNewBlock) { // B5: its creator's share is taken before anybody sees it
+    bitmap_set(vb.alloc_map, 0, 1 << order);
+    vb.free -= 1 << order;
+  }
+  yield* insert_block(t, w, vb);
+  const vbq = get_cpu_var(t, w.vmap_block_queue);
+  yield* spin_lock(t, vbq.lock);
+  list_add_rcu(vb.free_list, vbq.free);
+  yield* spin_unlock(t, vbq.lock);
+  put_cpu_var(t, w.vmap_block_queue);
+  const addr = va.va_start;
+  leave(t);
+  return addr;
+}
+
+/** Makes `vb` known to vb_free(). Locks: takes vmap_block_tree_lock. */
+function* insert_block(t: Thread, w: RewriteState, vb: VmapBlock): Steps {
+  enter(t, RADIX_TREE_INSERT);
+  const idx = addr_to_vb_idx(w, vb.va.va_start);
+  yield* spin_lock(t, w.vmap_block_tree_lock);
+  // A node is 560 bytes, preloaded and cleared.
+  const nodes = radix_tree_nodes_needed(w.vmap_block_tree, idx);
+  charge(t, 30 + 100 * nodes);
+  touch_write(t, w.block_tree_line);
+  const error = radix_tree_insert(w.vmap_block_tree, idx, vb);
+  BUG_ON(t, error !== 0, "block number is taken");
+  w.nr_blocks++;
+  yield* spin_unlock(t, w.vmap_block_tree_lock);
+  leave(t);
+}
+
+/** The block that `addr` lies in. Context: under RCU. */
+function* find_block(
+  t: Thread,
+  w: RewriteState,
+  addr: number,
+): Steps<VmapBlock | null> {
+  enter(t, RADIX_TREE_LOOKUP);
+  charge(t, 10 + RADIX_LEVEL_INSTRUCTIONS * w.vmap_block_tree.height);
+  yield* read_line(t, w.block_tree_line);
+  const vb = radix_tree_lookup(w.vmap_block_tree, addr_to_vb_idx(w, addr));
+  leave(t);
+  return vb;
+}
+
+/**
+ * Marks `size` bytes at `addr` dirty: unmapped, but neither cleared nor
+ * flushed. The last of a block retires it.
+ *
+ * Context: any that may wait for a TLB flush.
+ * Locks: takes vb.lock; what free_vmap_block() takes.
+ */
+export function* vb_free(
+  t: Thread,
+  w: RewriteState,
+  addr: number,
+  size: number,
+): Steps {
+  enter(t, VB_FREE);
+  BUG_ON(t, size === 0, "vb_free of nothing"); // B13
+  charge(t, 30);
+  const order = order_of(w, size);
+  const first = w.within(addr, w.VMAP_BLOCK_SIZE) / w.page_size;
+  rcu_read_lock(t);
+  const vb = yield* find_block(t, w, addr);
+  rcu_read_unlock(t);
+  if (vb === null) BUG(t, "address lies in no block");
+  yield* spin_lock(t, vb.lock);
+  vb_mark_dirty(t, w, vb, first, order);
+  if (vb.dirty === w.VMAP_BBMAP_BITS) yield* free_vmap_block(t, w, vb);
+  else yield* spin_unlock(t, vb.lock);
+  leave(t);
+}
+
+/** Locks: vb.lock held. */
+function vb_mark_dirty(
+  t: Thread,
+  w: RewriteState,
+  vb: VmapBlock,
+  first: number,
+  order: number,
+): void {
+  lockdep_assert_held(t, vb.lock);
+  enter(t, BITMAP_ALLOCATE_REGION);
+  charge(t, 2 * SCAN_INSTRUCTIONS);
+  touch_write(t, vb.dirty_line);
+  const error = bitmap_allocate_region(vb.dirty_map, first, order);
+  leave(t);
+  // B15: counted a second time, the block is never found to be all dirty.
+  BUG_ON(
+    t,
+    error !== 0 && !w.quirks.uncheckedDirty,
+    "vm_unmap_ram of pages that are not mapped",
+  );
+  charge(t, 6);
+  vb.dirty += 1 << order;
+}
+
+/**
+ * Retires a block that is all dirty.
+ *
+ * The lock is kept until the area is flagged: for vm_unmap_aliases() a block
+ * either has its addresses still, or is the purge's. (2.6.28 let go first,
+ * which was right as long as nobody but allocators looked for blocks.)
+ *
+ * Locks: vb.lock held on entry, free on return; takes vmap_block_tree_lock.
+ */
+function* free_vmap_block(t: Thread, w: RewriteState, vb: VmapBlock): Steps {
+  enter(t, FREE_VMAP_BLOCK);
+  lockdep_assert_held(t, vb.lock);
+  BUG_ON(t, vb.free !== 0, "block is retired before it is handed out");
+  const va = vb.va;
+  yield* delete_block(t, w, vb);
+  const lazy = yield* mark_lazy_free(t, w, va);
+  yield* spin_unlock(t, vb.lock);
+  yield* purge_if_too_many(t, w, lazy);
+  // B2: the link is where the RCU head is.
+  if (w.quirks.rcuUnion) vb.free_list.next = LIST_POISON1;
+  yield* call_rcu(t, vb.rcu_head, rcu_free_vb);
+  leave(t);
+}
+
+/** Locks: takes vmap_block_tree_lock. */
+function* delete_block(t: Thread, w: RewriteState, vb: VmapBlock): Steps {
+  enter(t, RADIX_TREE_DELETE);
+  yield* spin_lock(t, w.vmap_block_tree_lock);
+  charge(t, 20 + 2 * RADIX_LEVEL_INSTRUCTIONS * w.vmap_block_tree.height);
+  touch_write(t, w.block_tree_line);
+  const idx = addr_to_vb_idx(w, vb.va.va_start);
+  const found = radix_tree_delete(w.vmap_block_tree, idx);
+  BUG_ON(t, found !== vb, "another block has this one's number");
+  w.nr_blocks--;
+  yield* spin_unlock(t, w.vmap_block_tree_lock);
+  leave(t);
+}
+
+/** Frees a block that was retired a grace period ago. */
+function* rcu_free_vb(t: Thread, head: RcuHead<VmapBlock>): Steps {
+  enter(t, RCU_FREE_VB);
+  const vb = head.owner;
+  yield* kmem_cache_free(t, vb.w.block_cache(t), vb);
+  leave(t);
+}
+
+/** Reads `vb`'s dirty map before a walk of it. Locks: vb.lock held. */
+export function touch_dirty_map(t: Thread, vb: VmapBlock): void {
+  lockdep_assert_held(t, vb.lock);
+  touch_read(t, vb.dirty_line);
+}
