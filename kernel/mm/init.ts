@@ -8,7 +8,7 @@
  * Left out: the map of the kernel's own text, which nothing here runs from; on
  * ia64 the direct map too, since region 7 needs no tables.
  */
-import { charge, enter, ksym, leave } from "../../arch/asm.ts";
+import { charge, enter, ksym, leave, type Steps } from "../../arch/asm.ts";
 import {
   PAGE_KERNEL,
   PAGE_KERNEL_LARGE,
@@ -16,6 +16,7 @@ import {
   type PtePair,
 } from "../../arch/hw/pte.ts";
 import type { Thread } from "../thread.ts";
+import { DONE } from "./_ready.ts";
 import { alloc_bootmem_pages } from "./bootmem.ts";
 import { MmStruct, populate } from "./pgtable.ts";
 
@@ -23,9 +24,10 @@ const INIT_MEMORY_MAPPING = ksym("init_memory_mapping");
 
 /**
  * Makes `init_mm`, maps all low memory at the direct map's address, by large
- * pages where they fit, and loads the root table into every CPU. Plain.
+ * pages where they fit, and loads the root table into every CPU. Nobody runs
+ * meanwhile.
  */
-export function init_memory_mapping(t: Thread): void {
+export function init_memory_mapping(t: Thread): Steps {
   enter(t, INIT_MEMORY_MAPPING);
   const k = t.k;
   const { machine } = k;
@@ -47,6 +49,7 @@ export function init_memory_mapping(t: Thread): void {
   }
   for (let cpu = 0; cpu < machine.nrCpus; cpu++) mmu.setRoot(cpu, pgd);
   leave(t);
+  return DONE;
 }
 
 /** A zeroed frame for a table. @returns Its number. */

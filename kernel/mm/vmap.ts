@@ -6,6 +6,7 @@
  */
 import { charge, enter, ksym, leave, type Steps } from "../../arch/asm.ts";
 import type { Thread } from "../thread.ts";
+import { DONE } from "./_ready.ts";
 import type { Page } from "./page.ts";
 import { vunmap } from "./vfree.ts";
 import { caller_of, get_vm_area_caller, map_vm_area } from "./vm_area.ts";
@@ -13,7 +14,6 @@ import { caller_of, get_vm_area_caller, map_vm_area } from "./vm_area.ts";
 export { vunmap } from "./vfree.ts";
 
 const VMAP = ksym("vmap");
-const NOTHING: Steps = [];
 
 /**
  * Maps `pages[0..count)` side by side.
@@ -96,5 +96,5 @@ export function vm_unmap_aliases(t: Thread): Steps {
   if (k.params.vmap_quirk.has("no-init-check")) {
     k.need(t, "vmap", "vmalloc_init");
   }
-  return NOTHING;
+  return DONE;
 }
