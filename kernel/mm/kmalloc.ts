@@ -3,7 +3,8 @@
  * (include/linux/slab_def.h, kmalloc_sizes.h, mm/slab.c).
  *
  * Differs from Linux: a size is always looked up at run time; a request above
- * the largest cache says so in the log. DMA caches are left out.
+ * the largest cache says so in the log; one of 0 bytes gets the smallest object
+ * instead of ZERO_SIZE_PTR. DMA caches are left out.
  */
 import { charge, enter, ksym, leave, type Steps } from "../../arch/asm.ts";
 import { KERN_WARNING, printk } from "../printk.ts";

@@ -67,10 +67,11 @@ export class KmemList3 {
       new CacheLine(node),
     );
     this.line = new CacheLine(node);
-    const cpus = k.machine.spec.topology.coresPerSocket; // nr_cpus_node(), a socket's worth
+    const { nodes } = k.machine.spec.topology;
+    const cpus = Math.ceil(k.machine.nrCpus / nodes); // nr_cpus_node()
     this.free_limit = (1 + cpus) * limits.batchcount + layout.num;
     this.shared = limits.shared > 0 ? new ArrayCache(limits.shared) : null;
-    this.alien = new Array(k.machine.spec.topology.nodes).fill(undefined);
+    this.alien = new Array(nodes).fill(undefined);
   }
 
   /** Array for objects of `node`. @param limit A CPU array's limit. */
