@@ -1,0 +1,240 @@
+/**
+ * Interrupts: what the CPU does between taking one and going back
+ * (arch/x86/kernel/{entry_64.S,apic.c,smp.c}, kernel/softirq.c).
+ *
+ * Differs from Linux: a handler has a thread object of its own (see thread.ts).
+ * CONFIG_PREEMPT is off, so the return from an interrupt switches threads on an
+ * idle CPU only, and there it is the idle loop that does it. User mode does not
+ * exist.
+ */
+import {
+  charge,
+  charge_cycles,
+  enter,
+  ksym,
+  leave,
+  type Steps,
+  type Sym,
+} from "../arch/asm.ts";
+import type { Context } from "../arch/sim/context.ts";
+import type { Cpu } from "../arch/sim/cpu.ts";
+import type { InterruptHandler } from "../arch/sim/engine.ts";
+import type { StepIterator } from "../arch/sim/steps.ts";
+import { BUG } from "./bug.ts";
+import { hrtimer_interrupt } from "./hrtimer.ts";
+import {
+  CALL_FUNCTION_SINGLE_VECTOR,
+  CALL_FUNCTION_VECTOR,
+  INVALIDATE_TLB_VECTOR,
+  LOCAL_TIMER_VECTOR,
+  NR_VECTORS,
+  RESCHEDULE_VECTOR,
+} from "./irq_vectors.ts";
+import type { Kernel } from "./kernel.ts";
+import { idle_cpu, need_resched } from "./sched/sched.ts";
+import {
+  generic_smp_call_function_interrupt,
+  generic_smp_call_function_single_interrupt,
+} from "./smp.ts";
+import { do_softirq, local_softirq_pending } from "./softirq.ts";
+import { in_interrupt, Thread } from "./thread.ts";
+import { tick_check_idle, tick_nohz_stop_sched_tick } from "./tick.ts";
+
+const ACK_APIC_IRQ = ksym("ack_APIC_irq");
+const IRQ_ENTER = ksym("irq_enter");
+const IRQ_EXIT = ksym("irq_exit");
+const SMP_APIC_TIMER_INTERRUPT = ksym("smp_apic_timer_interrupt");
+const SMP_RESCHEDULE_INTERRUPT = ksym("smp_reschedule_interrupt");
+const SMP_CALL_FUNCTION_INTERRUPT = ksym("smp_call_function_interrupt");
+const SMP_CALL_FUNCTION_SINGLE_INTERRUPT = ksym(
+  "smp_call_function_single_interrupt",
+);
+
+/** The assembly entry of each vector: where entry and exit are charged. */
+const ENTRIES: readonly Sym[] = entries();
+
+function entries(): Sym[] {
+  const names: string[] = [];
+  names[LOCAL_TIMER_VECTOR] = "apic_timer_interrupt";
+  names[RESCHEDULE_VECTOR] = "reschedule_interrupt";
+  names[CALL_FUNCTION_VECTOR] = "call_function_interrupt";
+  names[CALL_FUNCTION_SINGLE_VECTOR] = "call_function_single_interrupt";
+  names[INVALIDATE_TLB_VECTOR] = "invalidate_interrupt0";
+  return names.map((name) => ksym(name));
+}
+
+/** One line of /proc/interrupts. */
+export interface IrqLine {
+  /** Such as `"LOC"`. */
+  readonly label: string;
+  readonly description: string;
+  readonly vectors: readonly number[];
+}
+
+/** The lines of /proc/interrupts for vectors that exist here, in x86's order. */
+export const IRQ_LINES: readonly IrqLine[] = [
+  {
+    label: "LOC",
+    description: "Local timer interrupts",
+    vectors: [LOCAL_TIMER_VECTOR],
+  },
+  {
+    label: "RES",
+    description: "Rescheduling interrupts",
+    vectors: [RESCHEDULE_VECTOR],
+  },
+  {
+    label: "CAL",
+    description: "Function call interrupts",
+    vectors: [CALL_FUNCTION_VECTOR, CALL_FUNCTION_SINGLE_VECTOR],
+  },
+  {
+    label: "TLB",
+    description: "TLB shootdowns",
+    vectors: [INVALIDATE_TLB_VECTOR],
+  },
+];
+
+/** Interrupts of one kernel; the engine's handler. */
+export class IrqState implements InterruptHandler {
+  readonly #counts: Uint32Array;
+
+  constructor(readonly k: Kernel) {
+    this.#counts = new Uint32Array(k.machine.nrCpus * NR_VECTORS);
+  }
+
+  context(cpu: Cpu): Context {
+    const t = new Thread(this.k, `irq/${cpu.id}`, true);
+    t.cpu = cpu;
+    return t;
+  }
+
+  start(context: Context, vector: number): StepIterator {
+    const t = context as Thread;
+    t.task = (t.below as Thread).task;
+    t.preempt_count = 0;
+    t.stack[0] = ENTRIES[vector];
+    this.#counts[t.cpu.id * NR_VECTORS + vector]++;
+    return do_interrupt(t, vector)[Symbol.iterator]();
+  }
+
+  /** How often `cpu` has taken `vector`. */
+  count(cpu: number, vector: number): number {
+    return this.#counts[cpu * NR_VECTORS + vector];
+  }
+
+  /** How often `cpu` has taken any vector of `line`. */
+  lineCount(cpu: number, line: IrqLine): number {
+    return line.vectors.reduce((sum, v) => sum + this.count(cpu, v), 0);
+  }
+
+  /** How often all CPUs together have taken `vector`. */
+  total(vector: number): number {
+    let sum = 0;
+    for (let cpu = 0; cpu < this.k.machine.nrCpus; cpu++) {
+      sum += this.count(cpu, vector);
+    }
+    return sum;
+  }
+}
+
+/** Lets the machine's interrupts in. */
+export function init_IRQ(t: Thread): void {
+  charge(t, 500);
+  t.k.irq = new IrqState(t.k);
+  t.k.machine.engine.interrupts = t.k.irq;
+}
+
+/** From entry to iret. Interrupts are off throughout, but for softirqs. */
+function* do_interrupt(t: Thread, vector: number): Steps {
+  const { entryCycles, exitCycles } = t.k.machine.spec.irq;
+  charge_cycles(t, entryCycles);
+  switch (vector) {
+    case LOCAL_TIMER_VECTOR:
+      yield* smp_apic_timer_interrupt(t);
+      break;
+    case RESCHEDULE_VECTOR:
+      smp_reschedule_interrupt(t);
+      break;
+    case CALL_FUNCTION_VECTOR:
+      yield* smp_call_function_interrupt(t);
+      break;
+    case CALL_FUNCTION_SINGLE_VECTOR:
+      yield* smp_call_function_single_interrupt(t);
+      break;
+    default:
+      BUG(t, `unexpected interrupt vector ${vector}`);
+  }
+  charge_cycles(t, exitCycles);
+}
+
+/** End of interrupt: a write to the local APIC. */
+function ack_APIC_irq(t: Thread): void {
+  enter(t, ACK_APIC_IRQ);
+  charge_cycles(t, t.k.machine.spec.irq.ackCycles);
+  leave(t);
+}
+
+function* smp_apic_timer_interrupt(t: Thread): Steps {
+  enter(t, SMP_APIC_TIMER_INTERRUPT);
+  charge(t, 20);
+  ack_APIC_irq(t);
+  yield* irq_enter(t);
+  yield* hrtimer_interrupt(t);
+  yield* irq_exit(t);
+  leave(t);
+}
+
+/** Nothing to do: whoever runs looks at need_resched by itself. No irq_enter(). */
+function smp_reschedule_interrupt(t: Thread): void {
+  enter(t, SMP_RESCHEDULE_INTERRUPT);
+  charge(t, 8);
+  ack_APIC_irq(t);
+  leave(t);
+}
+
+function* smp_call_function_interrupt(t: Thread): Steps {
+  enter(t, SMP_CALL_FUNCTION_INTERRUPT);
+  charge(t, 10);
+  ack_APIC_irq(t);
+  yield* irq_enter(t);
+  yield* generic_smp_call_function_interrupt(t);
+  yield* irq_exit(t);
+  leave(t);
+}
+
+function* smp_call_function_single_interrupt(t: Thread): Steps {
+  enter(t, SMP_CALL_FUNCTION_SINGLE_INTERRUPT);
+  charge(t, 10);
+  ack_APIC_irq(t);
+  yield* irq_enter(t);
+  yield* generic_smp_call_function_single_interrupt(t);
+  yield* irq_exit(t);
+  leave(t);
+}
+
+/** An idle CPU catches up on time before its handler runs. */
+function* irq_enter(t: Thread): Steps {
+  enter(t, IRQ_ENTER);
+  charge(t, 12);
+  if (interrupts_idle(t)) yield* tick_check_idle(t);
+  leave(t);
+}
+
+/** Softirqs; then an idle CPU that stays idle stops its tick again. */
+function* irq_exit(t: Thread): Steps {
+  enter(t, IRQ_EXIT);
+  charge(t, 14);
+  if (!in_interrupt(t.below as Thread) && local_softirq_pending(t)) {
+    yield* do_softirq(t);
+  }
+  if (interrupts_idle(t) && !need_resched(t)) {
+    yield* tick_nohz_stop_sched_tick(t, false);
+  }
+  leave(t);
+}
+
+/** Whether this interrupt came upon the idle thread itself. */
+function interrupts_idle(t: Thread): boolean {
+  return idle_cpu(t.k, t.cpu.id) && !in_interrupt(t.below as Thread);
+}

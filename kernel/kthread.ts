@@ -1,0 +1,156 @@
+/**
+ * Kernel threads: made, bound, stopped, waited for (kernel/kthread.c,
+ * kernel/fork.c, kernel/exit.c).
+ *
+ * Differs from Linux: there is no kthreadd; the caller makes the thread itself,
+ * and does not sleep for it, so that this works before the scheduler has other
+ * threads, and in interrupts. A new thread sleeps until woken first, and is
+ * placed then. There is no stack or task_struct to allocate; what copy_process()
+ * costs is charged. kthread_join() does not exist in Linux.
+ */
+import { charge, enter, ksym, leave, type Steps } from "../arch/asm.ts";
+import { BUG } from "./bug.ts";
+import type { Kernel } from "./kernel.ts";
+import {
+  complete_all,
+  Completion,
+  wait_for_completion,
+} from "./locking/completion.ts";
+import {
+  Rwlock,
+  write_lock_irqsave,
+  write_unlock_irqrestore,
+} from "./locking/rwlock.ts";
+import { schedule, schedule_tail } from "./sched/sched.ts";
+import { wake_up_process } from "./sched/wakeup.ts";
+import { TASK_DEAD, TASK_UNINTERRUPTIBLE, Thread } from "./thread.ts";
+
+const KTHREAD_CREATE = ksym("kthread_create");
+const KTHREAD = ksym("kthread");
+const KTHREAD_STOP = ksym("kthread_stop");
+const COPY_PROCESS = ksym("copy_process");
+const DO_EXIT = ksym("do_exit");
+const CHILD_RIP = ksym("child_rip");
+
+/** What a thread does; what it returns is for {@linkcode kthread_join}. */
+export type ThreadFunction = (t: Thread) => Steps<unknown>;
+
+/** What the kernel knows of threads as a whole: `Sched.kthreads`. */
+export class Kthreads {
+  readonly tasklist_lock: Rwlock;
+  /** Done when the thread has ended; threads made by kthread_create() have one. */
+  readonly exited: WeakMap<Thread, Completion> = new WeakMap();
+
+  constructor(k: Kernel) {
+    this.tasklist_lock = new Rwlock(k, "tasklist_lock");
+  }
+}
+
+/**
+ * Makes a thread called `name` that will run `fn` when it is first woken.
+ *
+ * Context: any. Locks: tasklist_lock.
+ */
+export function* kthread_create(
+  t: Thread,
+  fn: ThreadFunction,
+  name: string,
+): Steps<Thread> {
+  enter(t, KTHREAD_CREATE);
+  const sched = t.k.sched;
+  const p = fork_thread(t, name);
+  p.state = TASK_UNINTERRUPTIBLE;
+  p.gen = kthread(p, fn)[Symbol.iterator]();
+  const { tasklist_lock, exited } = sched.kthreads;
+  exited.set(p, new Completion(t.k, "vfork_done"));
+  const flags = yield* write_lock_irqsave(t, tasklist_lock);
+  p.pid = sched.next_pid++;
+  sched.threads.add(p);
+  sched.newborn.add(p);
+  yield* write_unlock_irqrestore(t, tasklist_lock, flags);
+  leave(t);
+  return p;
+}
+
+/** The part of copy_process() that idle threads share. The copy has no pid yet. */
+export function fork_thread(t: Thread, name: string): Thread {
+  enter(t, COPY_PROCESS);
+  charge(t, 6000);
+  const p = new Thread(t.k, name, false);
+  p.cpu = t.cpu;
+  p.stack[0] = CHILD_RIP;
+  p.preempt_count = 2; // schedule()'s, and the runqueue lock's
+  leave(t);
+  return p;
+}
+
+/** {@linkcode kthread_create}, and wakes it. */
+export function* kthread_run(
+  t: Thread,
+  fn: ThreadFunction,
+  name: string,
+): Steps<Thread> {
+  const p = yield* kthread_create(t, fn, name);
+  yield* wake_up_process(t, p);
+  return p;
+}
+
+/** Binds `p`, which has not run yet, to CPU number `cpu`. */
+export function kthread_bind(p: Thread, cpu: number): void {
+  p.cpus_allowed = [cpu];
+  p.cpu = p.k.machine.engine.cpus[cpu];
+}
+
+/** Whether somebody asked `t` to end. */
+export function kthread_should_stop(t: Thread): boolean {
+  return t.should_stop;
+}
+
+/** Asks `p` to end, wakes it and waits. @returns What its function returned. Context: process. */
+export function* kthread_stop(t: Thread, p: Thread): Steps<unknown> {
+  enter(t, KTHREAD_STOP);
+  charge(t, 30);
+  p.should_stop = true;
+  yield* wake_up_process(t, p);
+  const result = yield* kthread_join(t, p);
+  leave(t);
+  return result;
+}
+
+/** Waits for the end of `p`. @returns What its function returned. Context: process. */
+export function* kthread_join(t: Thread, p: Thread): Steps<unknown> {
+  const exited = t.k.sched.kthreads.exited.get(p);
+  if (exited === undefined) {
+    throw new TypeError(
+      `Cannot join a thread as kthread_create() must have made it: current value is "${p.name}"`,
+    );
+  }
+  yield* wait_for_completion(t, exited);
+  return p.exit_code;
+}
+
+function* kthread(t: Thread, fn: ThreadFunction): Steps<never> {
+  enter(t, KTHREAD);
+  charge(t, 40);
+  yield* schedule_tail(t);
+  // As in Linux: one that is stopped before it ever ran does not run.
+  if (!t.should_stop) t.exit_code = yield* fn(t);
+  return yield* do_exit(t);
+}
+
+/** Ends the thread that runs. */
+export function* do_exit(t: Thread): Steps<never> {
+  enter(t, DO_EXIT);
+  charge(t, 2500);
+  if (t.preempt_count !== 0) {
+    BUG(t, `${t.name} exited with preempt_count ${t.preempt_count}`);
+  }
+  const { threads, kthreads } = t.k.sched;
+  const flags = yield* write_lock_irqsave(t, kthreads.tasklist_lock);
+  threads.delete(t);
+  yield* write_unlock_irqrestore(t, kthreads.tasklist_lock, flags);
+  yield* complete_all(t, kthreads.exited.get(t)!);
+  t.state = TASK_DEAD;
+  yield* schedule(t);
+  return BUG(t, `${t.name} ran after its end`);
+}

@@ -1,0 +1,146 @@
+/**
+ * Sleeping locks (kernel/mutex.c of 2.6.28): a count that is 1 when free, 0
+ * when held, below when somebody may wait; waiters sleep in order of arrival.
+ * Nobody spins for a running owner (that came in 2.6.30), and a release hands
+ * nothing over: it wakes the first waiter, who tries again.
+ *
+ * Lock order:
+ *
+ *     Mutex
+ *       Mutex.wait_lock
+ *         Runqueue.lock
+ */
+import {
+  atomic_add_return,
+  charge,
+  cmpxchg,
+  enter,
+  ksym,
+  leave,
+  type Steps,
+  store,
+  xchg,
+} from "../../arch/asm.ts";
+import { Cell } from "../../arch/hw/cell.ts";
+import { CacheLine } from "../../arch/hw/line.ts";
+import { BUG_ON } from "../bug.ts";
+import type { Kernel } from "../kernel.ts";
+import {
+  list_add_tail,
+  list_del_init,
+  list_empty,
+  list_first_entry,
+  ListHead,
+} from "../lib/list.ts";
+import { Wait } from "../sched/wait.ts";
+import { schedule } from "../sched/sched.ts";
+import { wake_up_process } from "../sched/wakeup.ts";
+import {
+  in_atomic,
+  TASK_RUNNING,
+  TASK_UNINTERRUPTIBLE,
+  type Thread,
+} from "../thread.ts";
+import { LockOwner } from "./lock_stat.ts";
+import { spin_lock, spin_unlock, Spinlock } from "./spinlock.ts";
+
+const MUTEX_LOCK = ksym("mutex_lock");
+const MUTEX_UNLOCK = ksym("mutex_unlock");
+const MUTEX_TRYLOCK = ksym("mutex_trylock");
+const __MUTEX_LOCK_SLOWPATH = ksym("__mutex_lock_slowpath");
+const __MUTEX_UNLOCK_SLOWPATH = ksym("__mutex_unlock_slowpath");
+
+/** One mutex. Its fields share a line. */
+export class Mutex extends LockOwner {
+  readonly count: Cell<number>;
+  readonly wait_lock: Spinlock;
+  /** First come, first woken. Guarded by wait_lock. */
+  readonly wait_list: ListHead<Wait> = new ListHead<Wait>();
+
+  constructor(k: Kernel, readonly name: string, line?: CacheLine) {
+    super(k.lockStats.get(name));
+    const shared = line ?? new CacheLine(0);
+    this.count = new Cell(name, 1, shared);
+    this.count.holder = this;
+    this.wait_lock = new Spinlock(k, `${name}.wait_lock`, shared);
+  }
+}
+
+/** Takes `lock`, sleeping while somebody else has it. Context: process. */
+export function* mutex_lock(t: Thread, lock: Mutex): Steps {
+  enter(t, MUTEX_LOCK);
+  BUG_ON(
+    t,
+    in_atomic(t),
+    `${lock.name}: sleeping function called from invalid context`,
+  );
+  BUG_ON(t, lock.owner === t, `mutex recursion on ${lock.name}`);
+  charge(t, 8);
+  const since = t.cpu.clock;
+  const left = yield* atomic_add_return(t, lock.count, -1);
+  if (left < 0) yield* mutex_lock_slowpath(t, lock);
+  t.lockWaitSince = since; // wait_lock has used it meanwhile
+  lock.acquired(t, left < 0);
+  leave(t);
+}
+
+function* mutex_lock_slowpath(t: Thread, lock: Mutex): Steps {
+  enter(t, __MUTEX_LOCK_SLOWPATH);
+  charge(t, 30);
+  yield* spin_lock(t, lock.wait_lock);
+  const wait = new Wait(t);
+  list_add_tail(wait.task_list, lock.wait_list);
+  // -1 says that there are waiters, and takes the mutex if it was 1.
+  while ((yield* xchg(t, lock.count, -1)) !== 1) {
+    t.wchan = lock.name;
+    t.state = TASK_UNINTERRUPTIBLE;
+    yield* spin_unlock(t, lock.wait_lock);
+    yield* schedule(t);
+    yield* spin_lock(t, lock.wait_lock);
+  }
+  t.state = TASK_RUNNING;
+  t.wchan = null;
+  list_del_init(wait.task_list);
+  if (list_empty(lock.wait_list)) yield* store(t, lock.count, 0);
+  yield* spin_unlock(t, lock.wait_lock);
+  leave(t);
+}
+
+/** Takes `lock` if it is free. @returns Whether this thread holds it now. */
+export function* mutex_trylock(t: Thread, lock: Mutex): Steps<boolean> {
+  enter(t, MUTEX_TRYLOCK);
+  charge(t, 8);
+  const free = (yield* cmpxchg(t, lock.count, 1, 0)) === 1;
+  if (free) lock.acquired(t, false);
+  leave(t);
+  return free;
+}
+
+/** Gives `lock` up. Only its owner may. Context: process. */
+export function* mutex_unlock(t: Thread, lock: Mutex): Steps {
+  enter(t, MUTEX_UNLOCK);
+  BUG_ON(t, lock.owner !== t, `mutex wrong owner on ${lock.name}`);
+  charge(t, 6);
+  lock.released(t);
+  if ((yield* atomic_add_return(t, lock.count, 1)) <= 0) {
+    yield* mutex_unlock_slowpath(t, lock);
+  }
+  leave(t);
+}
+
+function* mutex_unlock_slowpath(t: Thread, lock: Mutex): Steps {
+  enter(t, __MUTEX_UNLOCK_SLOWPATH);
+  charge(t, 20);
+  yield* spin_lock(t, lock.wait_lock);
+  yield* store(t, lock.count, 1);
+  if (!list_empty(lock.wait_list)) {
+    yield* wake_up_process(t, list_first_entry(lock.wait_list).task);
+  }
+  yield* spin_unlock(t, lock.wait_lock);
+  leave(t);
+}
+
+/** Whether anybody holds `lock`: a debugging look that costs nothing. */
+export function mutex_is_locked(lock: Mutex): boolean {
+  return lock.owner !== null;
+}

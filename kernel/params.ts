@@ -1,0 +1,39 @@
+/** Kernel parameters: what the kernel command line sets. Parsing it is `boot/`'s. */
+
+/** The parameters of one kernel; fixed after boot. */
+export interface KernelParams {
+  /** CPUs to bring up at most (`maxcpus=`, `nr_cpus=`); `null` = all. */
+  readonly nr_cpus: number | null;
+  /** Memory to use (`mem=`), bytes; `null` = all. */
+  readonly mem_bytes: number | null;
+  /** Size of the vmalloc range (`vmalloc=`), bytes; `null` = the machine's. */
+  readonly vmalloc_bytes: number | null;
+  /** Large hash tables from vmalloc space (`hashdist=`); `null` = the machine's default. */
+  readonly hashdist: boolean | null;
+  /** Messages of a level below this reach the console. */
+  readonly loglevel: number;
+  /** Which vmap layer runs: `"rewrite"` = 2.6.28's, `"vmlist"` = 2.6.27's, or one of one's own. */
+  readonly vmap: string;
+  /** Historic bugs to put back (`vmap.quirk=`), by name. */
+  readonly vmap_quirk: ReadonlySet<string>;
+  /** Lazily unmapped pages that bring about a purge; `null` = Linux's rule. */
+  readonly lazy_max: number | null;
+  /** Seed of everything random. */
+  readonly seed: number;
+  /** A warning ends the run (`panic_on_warn`). */
+  readonly panic_on_warn: boolean;
+}
+
+/** What an empty command line means. */
+export const DEFAULT_PARAMS: KernelParams = Object.freeze({
+  nr_cpus: null,
+  mem_bytes: null,
+  vmalloc_bytes: null,
+  hashdist: null,
+  loglevel: 7,
+  vmap: "rewrite",
+  vmap_quirk: new Set<string>(),
+  lazy_max: null,
+  seed: 1,
+  panic_on_warn: false,
+});

@@ -1,0 +1,63 @@
+/**
+ * Per-CPU variables (include/linux/percpu.h, asm-generic/percpu.h).
+ *
+ * Differs from Linux: a CPU's copy is made when it is first asked for, not by
+ * copying a section at boot, so that 4096 possible CPUs cost nothing until they
+ * are used. It costs no virtual time, and its content cannot tell.
+ */
+import { charge } from "../arch/asm.ts";
+import type { Kernel } from "./kernel.ts";
+import { preempt_disable, preempt_enable, type Thread } from "./thread.ts";
+
+/** One variable, a copy for each possible CPU. */
+export class PerCpu<T> {
+  readonly #copies: (T | null)[];
+  readonly #make: (cpu: number) => T;
+
+  /** @param make Makes the copy of CPU number `cpu`. */
+  constructor(k: Kernel, make: (cpu: number) => T) {
+    this.#copies = new Array(k.machine.nrCpus).fill(null);
+    this.#make = make;
+  }
+
+  /** The copy of `cpu`: `per_cpu()`. */
+  get(cpu: number): T {
+    return this.#copies[cpu] ?? this.#create(cpu);
+  }
+
+  /** The copy of `cpu` if it has been used, for reports. */
+  peek(cpu: number): T | null {
+    return this.#copies[cpu];
+  }
+
+  #create(cpu: number): T {
+    if (!(cpu >= 0 && cpu < this.#copies.length)) {
+      throw new RangeError(
+        `Cannot find a per-CPU copy as cpu must be in 0..${
+          this.#copies.length - 1
+        }: current value is ${cpu}`,
+      );
+    }
+    const copy = this.#make(cpu);
+    this.#copies[cpu] = copy;
+    return copy;
+  }
+}
+
+/** This CPU's copy of `v`, with preemption off until {@linkcode put_cpu_var}. */
+export function get_cpu_var<T>(t: Thread, v: PerCpu<T>): T {
+  preempt_disable(t);
+  charge(t, 2);
+  return v.get(t.cpu.id);
+}
+
+/** Ends {@linkcode get_cpu_var}. */
+export function put_cpu_var<T>(t: Thread, _v: PerCpu<T>): void {
+  preempt_enable(t);
+}
+
+/** This CPU's copy of `v`. Context: preemption or interrupts off. */
+export function __get_cpu_var<T>(t: Thread, v: PerCpu<T>): T {
+  charge(t, 2);
+  return v.get(t.cpu.id);
+}

@@ -1,0 +1,522 @@
+/**
+ * Read-copy-update, the classic kind (kernel/rcuclassic.c of 2.6.28): readers
+ * keep preemption off, and that is all; a callback runs after every CPU has
+ * passed a quiescent state since it was registered. A quiescent state is a
+ * context switch, or a tick that finds the CPU idle.
+ *
+ * Lock order:
+ *
+ *     rcu_ctrlblk.lock
+ *       nothing
+ *
+ * Grace periods are batches, numbered. A CPU registers callbacks for the batch
+ * after the one under way; the last CPU to report ends the batch and starts the
+ * next, if anybody wants one. CPUs without a tick are not waited for
+ * (nohz_cpu_mask), and no CPU stops its tick while RCU needs it.
+ *
+ * Differs from Linux: the three segments of a CPU's waiting callbacks are three
+ * lists, not one with three tails; no rcu_bh and no rcu_sched flavour; no stall
+ * detection, since the engine reports lockups. As in 2.6.28, a CPU that stays in
+ * the kernel without schedule() holds grace periods up for ever: loops call
+ * cond_resched(), which switches when a backlog of 10000 callbacks asks for it.
+ */
+import {
+  charge,
+  charge_cycles,
+  enter,
+  ksym,
+  leave,
+  local_irq_disable,
+  local_irq_enable,
+  local_irq_restore,
+  local_irq_save,
+  READ_ONCE,
+  send_ipi_mask,
+  type Steps,
+  store,
+  touch_write,
+  write_line,
+} from "../arch/asm.ts";
+import { Cell } from "../arch/hw/cell.ts";
+import { CacheLine } from "../arch/hw/line.ts";
+import { BUG_ON } from "./bug.ts";
+import { CpuMask } from "./cpumask.ts";
+import { RESCHEDULE_VECTOR } from "./irq_vectors.ts";
+import type { Kernel } from "./kernel.ts";
+import {
+  complete,
+  Completion,
+  wait_for_completion,
+} from "./locking/completion.ts";
+import { Mutex, mutex_lock, mutex_unlock } from "./locking/mutex.ts";
+import {
+  lockdep_assert_held,
+  spin_lock_irqsave,
+  spin_unlock_irqrestore,
+  Spinlock,
+} from "./locking/spinlock.ts";
+import { PerCpu } from "./percpu.ts";
+import { idle_cpu, set_need_resched } from "./sched/sched.ts";
+import { on_each_cpu } from "./smp.ts";
+import {
+  __raise_softirq_irqoff,
+  open_softirq,
+  RCU_SOFTIRQ,
+} from "./softirq.ts";
+import {
+  in_interrupt,
+  preempt_disable,
+  preempt_enable,
+  type Thread,
+} from "./thread.ts";
+
+const RCU_INIT = ksym("rcu_init");
+const CALL_RCU = ksym("call_rcu");
+const SYNCHRONIZE_RCU = ksym("synchronize_rcu");
+const RCU_BARRIER = ksym("rcu_barrier");
+const RCU_BARRIER_FUNC = ksym("rcu_barrier_func");
+const FORCE_QUIESCENT_STATE = ksym("force_quiescent_state");
+const RCU_PENDING = ksym("rcu_pending");
+const RCU_PROCESS_CALLBACKS = ksym("rcu_process_callbacks");
+const RCU_CHECK_QUIESCENT_STATE = ksym("rcu_check_quiescent_state");
+
+/** Callbacks that one softirq runs, as long as there are not too many. */
+const BLIMIT = 10;
+/** Backlog that lifts that limit and asks CPUs to switch. */
+const QHIMARK = 10000;
+/** Backlog that puts it back. */
+const QLOWMARK = 100;
+/** Bits of a mask on one cache line. */
+const BITS_PER_LINE = 512;
+
+/** What is called after a grace period. Context: softirq. May not sleep. */
+export type RcuCallback<T> = (
+  t: Thread,
+  head: RcuHead<T>,
+) => Steps<unknown> | void;
+
+/** A structure's place on a callback list. */
+export class RcuHead<T = unknown> {
+  next: RcuHead<unknown> | null = null;
+  // deno-lint-ignore no-explicit-any
+  func: RcuCallback<any> | null = null;
+
+  constructor(
+    /** The structure that this is part of, as `container_of()` would say. */
+    readonly owner: T,
+  ) {}
+}
+
+/** A list of callbacks, oldest first. */
+class CallbackList {
+  head: RcuHead | null = null;
+  tail: RcuHead | null = null;
+
+  push(entry: RcuHead): void {
+    entry.next = null;
+    if (this.tail === null) this.head = entry;
+    else this.tail.next = entry;
+    this.tail = entry;
+  }
+
+  shift(): RcuHead {
+    const first = this.head!;
+    this.head = first.next;
+    if (this.head === null) this.tail = null;
+    return first;
+  }
+
+  /** Takes everything from `other`. */
+  take(other: CallbackList): void {
+    if (other.head === null) return;
+    if (this.tail === null) this.head = other.head;
+    else this.tail.next = other.head;
+    this.tail = other.tail;
+    other.head = other.tail = null;
+  }
+
+  get empty(): boolean {
+    return this.head === null;
+  }
+}
+
+/** The state that all CPUs share, on one line. */
+class RcuCtrlblk {
+  readonly line = new CacheLine(0);
+  readonly lock: Spinlock;
+  /** Batch under way, or the last one. Written under lock, read by all. */
+  readonly cur = new Cell("rcu_ctrlblk.cur", -300, this.line);
+  /** Last batch that is over. Written under lock, read by all. */
+  readonly completed = new Cell("rcu_ctrlblk.completed", -300, this.line);
+  /** Last batch that somebody wants. Written under lock, read by all. */
+  readonly pending = new Cell("rcu_ctrlblk.pending", -300, this.line);
+
+  // Guarded by lock.
+  /** CPUs that have not reported in this batch. */
+  readonly cpumask: CpuMask;
+  /** This batch has been hurried already. */
+  signaled = false;
+
+  constructor(k: Kernel) {
+    this.lock = new Spinlock(k, "rcu_ctrlblk.lock", this.line);
+    this.cpumask = new CpuMask(k.machine.nrCpus);
+  }
+}
+
+/** One CPU's part. Own CPU only; the lists with interrupts off. */
+class RcuData {
+  /** Batch whose quiescent states this CPU knows of. */
+  quiescbatch: number;
+  /** A context switch or idle tick has been seen since. */
+  passed_quiesc = false;
+  /** This CPU has yet to report. */
+  qs_pending = false;
+  /** Batch that the newest callbacks wait for. */
+  batch = -300;
+  /** Callbacks that wait for `batch`, for the one before, for earlier ones. */
+  readonly nxt = new CallbackList();
+  readonly cur = new CallbackList();
+  readonly old = new CallbackList();
+  /** Callbacks whose grace period is over. */
+  readonly done = new CallbackList();
+  /** Callbacks on all lists. */
+  qlen = 0;
+  blimit = BLIMIT;
+  readonly barrier: RcuHead<null> = new RcuHead(null);
+
+  constructor(rcp: RcuCtrlblk) {
+    this.quiescbatch = rcp.completed.value;
+  }
+
+  /** Whether any callback waits for a grace period. */
+  get waiting(): boolean {
+    return !(this.nxt.empty && this.cur.empty && this.old.empty);
+  }
+}
+
+/** RCU of one kernel. */
+export class Rcu {
+  readonly ctrlblk: RcuCtrlblk;
+  readonly data: PerCpu<RcuData>;
+  /** CPUs without a tick. Bits change by atomics on the lines below. */
+  readonly nohz_cpu_mask: CpuMask;
+  readonly nohz_lines: readonly CacheLine[];
+
+  /** One rcu_barrier() at a time. */
+  readonly barrier_mutex: Mutex;
+  /** CPUs whose barrier callback has not run. Guarded by barrier_mutex; atomic. */
+  barrier_count = 0;
+  readonly barrier_line = new CacheLine(0);
+  barrier_done: Completion;
+
+  /** Callbacks that have run. */
+  invoked = 0;
+
+  constructor(k: Kernel) {
+    const n = k.machine.nrCpus;
+    this.ctrlblk = new RcuCtrlblk(k);
+    this.data = new PerCpu(k, () => new RcuData(this.ctrlblk));
+    this.nohz_cpu_mask = new CpuMask(n);
+    this.nohz_lines = Array.from(
+      { length: Math.ceil(n / BITS_PER_LINE) },
+      () => new CacheLine(0),
+    );
+    this.barrier_mutex = new Mutex(k, "rcu_barrier_mutex");
+    this.barrier_done = new Completion(k, "rcu_barrier_completion");
+  }
+
+  /** Callbacks that have been registered and have not run: for leak checks. */
+  get backlog(): number {
+    let n = 0;
+    for (let cpu = 0; cpu < this.nohz_cpu_mask.size; cpu++) {
+      n += this.data.peek(cpu)?.qlen ?? 0;
+    }
+    return n;
+  }
+
+  /** Number of the last grace period that is over, from 0: for tests. */
+  get batchesCompleted(): number {
+    return this.ctrlblk.completed.value + 300;
+  }
+}
+
+/** Brings RCU up. */
+export function rcu_init(t: Thread): void {
+  enter(t, RCU_INIT);
+  charge(t, 100);
+  t.k.rcu = new Rcu(t.k);
+  open_softirq(t.k, RCU_SOFTIRQ, rcu_process_callbacks);
+  leave(t);
+}
+
+/** Starts to read: what is read now stays until {@linkcode rcu_read_unlock}. Plain. */
+export function rcu_read_lock(t: Thread): void {
+  preempt_disable(t);
+}
+
+/** Ends {@linkcode rcu_read_lock}. */
+export function rcu_read_unlock(t: Thread): void {
+  preempt_enable(t);
+}
+
+/** This CPU is between readers. Plain. Context: preemption off. */
+export function rcu_qsctr_inc(t: Thread): void {
+  charge(t, 2);
+  const rcu = t.k.rcu;
+  if (rcu !== undefined) rcu.data.get(t.cpu.id).passed_quiesc = true;
+}
+
+/** Has `func(head)` called after a grace period. Context: any. */
+export function* call_rcu<T>(
+  t: Thread,
+  head: RcuHead<T>,
+  func: RcuCallback<T>,
+): Steps {
+  enter(t, CALL_RCU);
+  charge(t, 16);
+  head.func = func;
+  const flags = local_irq_save(t);
+  const rcu = t.k.rcu;
+  const rdp = rcu.data.get(t.cpu.id);
+  const batch = (yield* READ_ONCE(t, rcu.ctrlblk.cur)) + 1;
+  if (rdp.waiting && batch > rdp.batch) {
+    // A newer batch: what waited for the newest waits for one before it now.
+    rdp.old.take(rdp.cur);
+    rdp.cur.take(rdp.nxt);
+    if (batch - 1 > rdp.batch) rdp.old.take(rdp.cur);
+  }
+  rdp.batch = batch;
+  rdp.nxt.push(head as RcuHead);
+  if (++rdp.qlen > QHIMARK) {
+    rdp.blimit = Infinity;
+    yield* force_quiescent_state(t, rcu.ctrlblk);
+  }
+  local_irq_restore(t, flags);
+  leave(t);
+}
+
+/** Asks this CPU to switch, and interrupts those that keep the batch waiting. */
+function* force_quiescent_state(t: Thread, rcp: RcuCtrlblk): Steps {
+  enter(t, FORCE_QUIESCENT_STATE);
+  set_need_resched(t);
+  const flags = yield* spin_lock_irqsave(t, rcp.lock);
+  if (!rcp.signaled) {
+    rcp.signaled = true;
+    const others = rcp.cpumask.list.filter((cpu) =>
+      cpu !== t.cpu.id && t.k.cpu_online.has(cpu)
+    );
+    yield* send_ipi_mask(t, others, RESCHEDULE_VECTOR);
+  }
+  yield* spin_unlock_irqrestore(t, rcp.lock, flags);
+  leave(t);
+}
+
+/** Whether RCU wants something of this CPU: asked in every tick. Context: interrupts off. */
+export function* rcu_pending(t: Thread): Steps<boolean> {
+  enter(t, RCU_PENDING);
+  charge(t, 16);
+  const { ctrlblk: rcp, data } = t.k.rcu;
+  const rdp = data.get(t.cpu.id);
+  const cur = yield* READ_ONCE(t, rcp.cur);
+  let wanted = !rdp.done.empty || rdp.qs_pending || rdp.quiescbatch !== cur;
+  if (!wanted && rdp.waiting) {
+    const completed = yield* READ_ONCE(t, rcp.completed);
+    wanted = completed >= rdp.batch || !rdp.old.empty ||
+      (completed >= rdp.batch - 1 && !rdp.cur.empty) ||
+      rdp.batch > (yield* READ_ONCE(t, rcp.pending));
+  }
+  leave(t);
+  return wanted;
+}
+
+/** Whether this CPU must keep its tick. Context: interrupts off. */
+export function* rcu_needs_cpu(t: Thread): Steps<boolean> {
+  if (t.k.rcu.data.get(t.cpu.id).waiting) return true;
+  return yield* rcu_pending(t);
+}
+
+/**
+ * Whether a batch that counts on this CPU may have begun unseen: a plain look,
+ * for who has just set its bit in nohz_cpu_mask. Linux does without, and there
+ * a batch that begins between its last look and the bit waits until something
+ * else wakes the CPU.
+ */
+export function rcu_batch_unseen(t: Thread): boolean {
+  const { ctrlblk, data } = t.k.rcu;
+  return ctrlblk.cur.value !== data.get(t.cpu.id).quiescbatch;
+}
+
+/** The tick has found something to do. Plain. Context: timer interrupt. */
+export function rcu_check_callbacks(t: Thread): void {
+  // An interrupt of the idle thread itself, not of a handler or a softirq.
+  const below = t.below as Thread;
+  if (idle_cpu(t.k, t.cpu.id) && !in_interrupt(below)) rcu_qsctr_inc(t);
+  __raise_softirq_irqoff(t, RCU_SOFTIRQ);
+}
+
+/** RCU's softirq. */
+function* rcu_process_callbacks(t: Thread): Steps {
+  enter(t, RCU_PROCESS_CALLBACKS);
+  charge(t, 20);
+  const { ctrlblk: rcp, data } = t.k.rcu;
+  const rdp = data.get(t.cpu.id);
+  if (rdp.waiting) {
+    const completed = yield* READ_ONCE(t, rcp.completed);
+    local_irq_disable(t);
+    collect_done(rdp, completed);
+    local_irq_enable(t);
+    if (rdp.batch > (yield* READ_ONCE(t, rcp.pending))) {
+      yield* ask_for_batch(t, rcp, rdp);
+    }
+  }
+  yield* rcu_check_quiescent_state(t, rcp, rdp);
+  if (!rdp.done.empty) yield* rcu_do_batch(t, rdp);
+  leave(t);
+}
+
+/** Moves callbacks whose batch is over. Plain; interrupts off. */
+function collect_done(rdp: RcuData, completed: number): void {
+  rdp.done.take(rdp.old);
+  if (completed >= rdp.batch - 1) rdp.done.take(rdp.cur);
+  if (completed >= rdp.batch) rdp.done.take(rdp.nxt);
+}
+
+function* ask_for_batch(t: Thread, rcp: RcuCtrlblk, rdp: RcuData): Steps {
+  const flags = yield* spin_lock_irqsave(t, rcp.lock);
+  if (rdp.batch > rcp.pending.value) {
+    yield* store(t, rcp.pending, rdp.batch);
+    yield* rcu_start_batch(t, rcp);
+  }
+  yield* spin_unlock_irqrestore(t, rcp.lock, flags);
+}
+
+/** Starts a batch if one is wanted and none is under way. Locks: rcp.lock held. */
+function* rcu_start_batch(t: Thread, rcp: RcuCtrlblk): Steps {
+  lockdep_assert_held(t, rcp.lock);
+  charge(t, 10);
+  const cur = rcp.cur.value;
+  if (cur === rcp.pending.value || rcp.completed.value !== cur) return;
+  yield* store(t, rcp.cur, cur + 1);
+  // After the store, so that a CPU that stops its tick now sees the batch.
+  charge_cycles(t, t.k.machine.lockedCycles);
+  const { nohz_cpu_mask, nohz_lines } = t.k.rcu;
+  for (let i = 0; i < nohz_lines.length; i++) charge(t, 40);
+  rcp.cpumask.assignAndNot(t.k.cpu_online, nohz_cpu_mask);
+  rcp.signaled = false;
+}
+
+/** Notices a new batch, or reports that this CPU has been quiescent since. */
+function* rcu_check_quiescent_state(
+  t: Thread,
+  rcp: RcuCtrlblk,
+  rdp: RcuData,
+): Steps {
+  enter(t, RCU_CHECK_QUIESCENT_STATE);
+  charge(t, 10);
+  const cur = yield* READ_ONCE(t, rcp.cur);
+  if (rdp.quiescbatch !== cur) {
+    rdp.qs_pending = true;
+    rdp.passed_quiesc = false;
+    rdp.quiescbatch = cur;
+  } else if (rdp.qs_pending && rdp.passed_quiesc) {
+    rdp.qs_pending = false;
+    const flags = yield* spin_lock_irqsave(t, rcp.lock);
+    if (rdp.quiescbatch === rcp.cur.value) yield* cpu_quiet(t, rcp);
+    yield* spin_unlock_irqrestore(t, rcp.lock, flags);
+  }
+  leave(t);
+}
+
+/** This CPU has been quiescent; the last one ends the batch. Locks: rcp.lock held. */
+function* cpu_quiet(t: Thread, rcp: RcuCtrlblk): Steps {
+  lockdep_assert_held(t, rcp.lock);
+  charge(t, 10);
+  touch_write(t, rcp.line);
+  rcp.cpumask.clear(t.cpu.id);
+  if (rcp.cpumask.weight === 0) {
+    yield* store(t, rcp.completed, rcp.cur.value);
+    yield* rcu_start_batch(t, rcp);
+  }
+}
+
+/** Calls what is due, some at a time. */
+function* rcu_do_batch(t: Thread, rdp: RcuData): Steps {
+  let count = 0;
+  while (!rdp.done.empty && count < rdp.blimit) {
+    const head = rdp.done.shift();
+    charge(t, 10);
+    count++;
+    t.k.rcu.invoked++;
+    const steps = head.func!(t, head);
+    if (steps !== undefined) yield* steps;
+  }
+  local_irq_disable(t);
+  rdp.qlen -= count;
+  if (rdp.blimit === Infinity && rdp.qlen <= QLOWMARK) rdp.blimit = BLIMIT;
+  if (!rdp.done.empty) __raise_softirq_irqoff(t, RCU_SOFTIRQ);
+  local_irq_enable(t);
+}
+
+/** Waits for a grace period. Context: process. */
+export function* synchronize_rcu(t: Thread): Steps {
+  enter(t, SYNCHRONIZE_RCU);
+  const done = new Completion(t.k, "rcu_synchronize");
+  yield* call_rcu(t, new RcuHead(done), wakeme_after_rcu);
+  yield* wait_for_completion(t, done);
+  leave(t);
+}
+
+function wakeme_after_rcu(t: Thread, head: RcuHead<Completion>): Steps {
+  return complete(t, head.owner);
+}
+
+/** Waits until every callback registered so far, on any CPU, has run. Context: process. */
+export function* rcu_barrier(t: Thread): Steps {
+  enter(t, RCU_BARRIER);
+  BUG_ON(t, in_interrupt(t), "rcu_barrier() in an interrupt");
+  const rcu = t.k.rcu;
+  yield* mutex_lock(t, rcu.barrier_mutex);
+  rcu.barrier_done = new Completion(t.k, "rcu_barrier_completion");
+  rcu.barrier_count = 1; // ours, so that it cannot reach 0 before all have asked
+  yield* on_each_cpu(t, rcu_barrier_func, null, true);
+  yield* rcu_barrier_put(t);
+  yield* wait_for_completion(t, rcu.barrier_done);
+  yield* mutex_unlock(t, rcu.barrier_mutex);
+  leave(t);
+}
+
+function* rcu_barrier_func(t: Thread): Steps {
+  enter(t, RCU_BARRIER_FUNC);
+  yield* barrier_atomic(t);
+  t.k.rcu.barrier_count++;
+  yield* call_rcu(t, t.k.rcu.data.get(t.cpu.id).barrier, rcu_barrier_put);
+  leave(t);
+}
+
+function* rcu_barrier_put(t: Thread): Steps {
+  yield* barrier_atomic(t);
+  if (--t.k.rcu.barrier_count === 0) yield* complete(t, t.k.rcu.barrier_done);
+}
+
+function* barrier_atomic(t: Thread): Steps {
+  charge_cycles(t, t.k.machine.lockedCycles);
+  yield* write_line(t, t.k.rcu.barrier_line);
+}
+
+/** This CPU stops its tick. Context: interrupts off. */
+export function* nohz_cpu_set(t: Thread): Steps {
+  yield* nohz_atomic(t);
+  t.k.rcu.nohz_cpu_mask.set(t.cpu.id);
+}
+
+/** This CPU has its tick again, or is in an interrupt. Context: interrupts off. */
+export function* nohz_cpu_clear(t: Thread): Steps {
+  yield* nohz_atomic(t);
+  t.k.rcu.nohz_cpu_mask.clear(t.cpu.id);
+}
+
+function* nohz_atomic(t: Thread): Steps {
+  charge_cycles(t, t.k.machine.lockedCycles);
+  const line = t.k.rcu.nohz_lines[Math.floor(t.cpu.id / BITS_PER_LINE)];
+  yield* write_line(t, line);
+}

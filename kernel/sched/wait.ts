@@ -1,0 +1,226 @@
+/**
+ * Wait queues (kernel/wait.c, include/linux/wait.h).
+ *
+ *     const wait = new Wait(t);
+ *     for (;;) {
+ *       yield* prepare_to_wait(t, wq, wait, TASK_UNINTERRUPTIBLE);
+ *       if (condition) break;
+ *       yield* schedule(t);
+ *     }
+ *     yield* finish_wait(t, wq, wait);
+ *
+ * Lock order:
+ *
+ *     WaitQueue.lock
+ *       Runqueue.lock
+ *
+ * Differs from Linux: entries have no wake functions of their own; all are
+ * taken off by the wake-up (autoremove_wake_function()). No signals.
+ */
+import { charge, enter, ksym, leave, type Steps } from "../../arch/asm.ts";
+import type { CacheLine } from "../../arch/hw/line.ts";
+import {
+  list_add,
+  list_add_tail,
+  list_del_init,
+  list_empty,
+  list_entry,
+  ListHead,
+} from "../lib/list.ts";
+import type { Kernel } from "../kernel.ts";
+import {
+  spin_lock_irqsave,
+  spin_unlock_irqrestore,
+  Spinlock,
+} from "../locking/spinlock.ts";
+import {
+  TASK_INTERRUPTIBLE,
+  TASK_RUNNING,
+  TASK_UNINTERRUPTIBLE,
+  type Thread,
+} from "../thread.ts";
+import { schedule_timeout } from "../timer.ts";
+import { schedule } from "./sched.ts";
+import { TASK_NORMAL, try_to_wake_up } from "./wakeup.ts";
+
+const __WAKE_UP = ksym("__wake_up");
+const PREPARE_TO_WAIT = ksym("prepare_to_wait");
+const FINISH_WAIT = ksym("finish_wait");
+
+/** One thread's place on a wait queue: `wait_queue_t`. */
+export class Wait {
+  readonly task_list: ListHead<Wait>;
+  /** Woken one at a time (WQ_FLAG_EXCLUSIVE). */
+  exclusive = false;
+
+  constructor(readonly task: Thread) {
+    this.task_list = new ListHead<Wait>(this);
+  }
+}
+
+/** Threads that wait for something: `wait_queue_head_t`. */
+export class WaitQueue {
+  readonly lock: Spinlock;
+  /** Guarded by lock. Exclusive waiters come last. */
+  readonly task_list: ListHead<Wait> = new ListHead<Wait>();
+
+  constructor(k: Kernel, readonly name: string, line?: CacheLine) {
+    this.lock = new Spinlock(k, `${name}.lock`, line);
+  }
+}
+
+/** Whether anybody waits: an unlocked look. */
+export function waitqueue_active(wq: WaitQueue): boolean {
+  return !list_empty(wq.task_list);
+}
+
+/** Queues `wait` and says that its thread is about to sleep. */
+export function* prepare_to_wait(
+  t: Thread,
+  wq: WaitQueue,
+  wait: Wait,
+  state: number,
+): Steps {
+  enter(t, PREPARE_TO_WAIT);
+  charge(t, 14);
+  wait.exclusive = false;
+  const flags = yield* spin_lock_irqsave(t, wq.lock);
+  if (list_empty(wait.task_list)) list_add(wait.task_list, wq.task_list);
+  t.state = state;
+  t.wchan = wq.name;
+  yield* spin_unlock_irqrestore(t, wq.lock, flags);
+  leave(t);
+}
+
+/** {@linkcode prepare_to_wait} at the end of the queue, to be woken one at a time. */
+export function* prepare_to_wait_exclusive(
+  t: Thread,
+  wq: WaitQueue,
+  wait: Wait,
+  state: number,
+): Steps {
+  enter(t, PREPARE_TO_WAIT);
+  charge(t, 14);
+  wait.exclusive = true;
+  const flags = yield* spin_lock_irqsave(t, wq.lock);
+  if (list_empty(wait.task_list)) list_add_tail(wait.task_list, wq.task_list);
+  t.state = state;
+  t.wchan = wq.name;
+  yield* spin_unlock_irqrestore(t, wq.lock, flags);
+  leave(t);
+}
+
+/** Ends the wait: runnable, and on the queue no more. */
+export function* finish_wait(t: Thread, wq: WaitQueue, wait: Wait): Steps {
+  enter(t, FINISH_WAIT);
+  charge(t, 10);
+  t.state = TASK_RUNNING;
+  t.wchan = null;
+  // Unlocked, as in Linux: the waker has taken it off, or nobody has.
+  if (!list_empty(wait.task_list)) {
+    const flags = yield* spin_lock_irqsave(t, wq.lock);
+    list_del_init(wait.task_list);
+    yield* spin_unlock_irqrestore(t, wq.lock, flags);
+  }
+  leave(t);
+}
+
+/**
+ * Wakes waiters whose state is in `mode`: all that are not exclusive, and
+ * `nr_exclusive` that are; 0 = all of those too.
+ *
+ * Context: any. Locks: wq.lock, in it the runqueues'.
+ */
+export function* __wake_up(
+  t: Thread,
+  wq: WaitQueue,
+  mode: number,
+  nr_exclusive: number,
+): Steps {
+  enter(t, __WAKE_UP);
+  charge(t, 12);
+  const flags = yield* spin_lock_irqsave(t, wq.lock);
+  yield* __wake_up_common(t, wq, mode, nr_exclusive);
+  yield* spin_unlock_irqrestore(t, wq.lock, flags);
+  leave(t);
+}
+
+/** {@linkcode __wake_up} for who holds wq.lock. */
+export function* __wake_up_common(
+  t: Thread,
+  wq: WaitQueue,
+  mode: number,
+  nr_exclusive: number,
+): Steps {
+  let left = nr_exclusive;
+  const head = wq.task_list;
+  for (let p = head.next, next; p !== head; p = next) {
+    next = p.next;
+    const wait = list_entry(p);
+    charge(t, 10);
+    const exclusive = wait.exclusive;
+    if (yield* try_to_wake_up(t, wait.task, mode)) {
+      list_del_init(p);
+      if (exclusive && --left === 0) break;
+    }
+  }
+}
+
+/** Wakes everybody, but of the exclusive waiters one. Context: any. */
+export function wake_up(t: Thread, wq: WaitQueue): Steps {
+  return __wake_up(t, wq, TASK_NORMAL, 1);
+}
+
+/** Wakes everybody. Context: any. */
+export function wake_up_all(t: Thread, wq: WaitQueue): Steps {
+  return __wake_up(t, wq, TASK_NORMAL, 0);
+}
+
+/** {@linkcode wake_up} of interruptible sleepers. Context: any. */
+export function wake_up_interruptible(t: Thread, wq: WaitQueue): Steps {
+  return __wake_up(t, wq, TASK_INTERRUPTIBLE, 1);
+}
+
+/** Sleeps until `condition()` holds; it is looked at after each wake-up. Context: process. */
+export function* wait_event(
+  t: Thread,
+  wq: WaitQueue,
+  condition: () => boolean,
+  state: number = TASK_UNINTERRUPTIBLE,
+): Steps {
+  charge(t, 4);
+  if (condition()) return;
+  const wait = new Wait(t);
+  for (;;) {
+    yield* prepare_to_wait(t, wq, wait, state);
+    charge(t, 4);
+    if (condition()) break;
+    yield* schedule(t);
+  }
+  yield* finish_wait(t, wq, wait);
+}
+
+/** {@linkcode wait_event} for `timeout` jiffies at most. @returns Jiffies left; 0 = timed out. */
+export function* wait_event_timeout(
+  t: Thread,
+  wq: WaitQueue,
+  condition: () => boolean,
+  timeout: number,
+): Steps<number> {
+  charge(t, 4);
+  if (condition()) return Math.max(1, timeout);
+  const wait = new Wait(t);
+  let left = timeout;
+  for (;;) {
+    yield* prepare_to_wait(t, wq, wait, TASK_UNINTERRUPTIBLE);
+    charge(t, 4);
+    if (condition()) {
+      left = Math.max(1, left);
+      break;
+    }
+    if (left === 0) break;
+    left = yield* schedule_timeout(t, left);
+  }
+  yield* finish_wait(t, wq, wait);
+  return left;
+}

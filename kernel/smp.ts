@@ -1,0 +1,552 @@
+/**
+ * Calling functions on other CPUs (kernel/smp.c of 2.6.28).
+ *
+ * A call to several CPUs is a piece of call data on one global queue, and one
+ * interrupt to all of them. Each walks the queue, calls the function if it is
+ * meant, and takes itself off the data's mask under the data's own lock; the
+ * last takes the data off the queue and lets the caller go. The data's lock,
+ * its count, its mask (up to 128 CPUs) and the flag that the caller spins on
+ * lie on one cache line, which is passed from responder to responder: that is
+ * where a flush of many CPUs spends its time, and it is written nowhere else.
+ *
+ * Lock order:
+ *
+ *     call_function_data.lock      (never together with the next)
+ *     call_function_lock
+ *     call_single_queue.lock       (one for each CPU)
+ *
+ * Kept: kmalloc(GFP_ATOMIC) for the data, the stack if there is none, with the
+ * dance that makes every responder forget the stack. Left out: CPU hotplug.
+ */
+import {
+  charge,
+  charge_cycles,
+  enter,
+  irqs_disabled,
+  ksym,
+  leave,
+  local_irq_disable,
+  local_irq_enable,
+  local_irq_restore,
+  local_irq_save,
+  read_line,
+  send_ipi,
+  send_ipi_mask,
+  spin_until,
+  type Steps,
+  store,
+  touch_write,
+} from "../arch/asm.ts";
+import { Cell } from "../arch/hw/cell.ts";
+import { CacheLine } from "../arch/hw/line.ts";
+import { WARN_ON } from "./bug.ts";
+import { CpuMask } from "./cpumask.ts";
+import {
+  CALL_FUNCTION_SINGLE_VECTOR,
+  CALL_FUNCTION_VECTOR,
+} from "./irq_vectors.ts";
+import type { Kernel } from "./kernel.ts";
+import { ENXIO, err, type Errno } from "./lib/errno.ts";
+import {
+  list_add_tail,
+  list_del,
+  list_empty,
+  list_entry,
+  list_first_entry,
+  list_splice_init,
+  ListHead,
+} from "./lib/list.ts";
+import { list_add_tail_rcu, list_del_rcu } from "./lib/rculist.ts";
+import {
+  spin_lock,
+  spin_lock_irqsave,
+  spin_unlock,
+  spin_unlock_irqrestore,
+  Spinlock,
+} from "./locking/spinlock.ts";
+import { GFP_ATOMIC } from "./mm/gfp.ts";
+import { kfree, kmalloc, type KmallocObject } from "./mm/kmalloc.ts";
+import { PerCpu } from "./percpu.ts";
+import { call_rcu, rcu_read_lock, rcu_read_unlock, RcuHead } from "./rcu.ts";
+import {
+  get_cpu,
+  preempt_disable,
+  preempt_enable,
+  put_cpu,
+  type Thread,
+} from "./thread.ts";
+
+const SMP_CALL_FUNCTION_MASK = ksym("smp_call_function_mask");
+const SMP_CALL_FUNCTION_SINGLE = ksym("smp_call_function_single");
+const GENERIC_EXEC_SINGLE = ksym("generic_exec_single");
+const CSD_FLAG_WAIT_LOOP = ksym("csd_flag_wait");
+const GENERIC_SMP_CALL_FUNCTION_INTERRUPT = ksym(
+  "generic_smp_call_function_interrupt",
+);
+const GENERIC_SMP_CALL_FUNCTION_SINGLE_INTERRUPT = ksym(
+  "generic_smp_call_function_single_interrupt",
+);
+const ON_EACH_CPU = ksym("on_each_cpu");
+
+/** The caller spins until this is cleared. */
+const CSD_FLAG_WAIT = 1;
+/** The data came from kmalloc(). */
+const CSD_FLAG_ALLOC = 2;
+
+/** Offsets in call_function_data, bytes: csd, lock and refs; then the mask. */
+const CPUMASK_OFFSET = 48;
+const RCU_HEAD_BYTES = 16;
+const CSD_BYTES = 40;
+
+/** What is called: with interrupts off. May not sleep. */
+export type SmpFunction<I> = (t: Thread, info: I) => Steps<unknown> | void;
+
+/** One call to one CPU: `struct call_single_data`. */
+class CallSingleData {
+  readonly list: ListHead<CallSingleData>;
+  readonly flags: Cell<number>;
+
+  constructor(
+    readonly line: CacheLine,
+    flags: number,
+    readonly func: SmpFunction<unknown>,
+    readonly info: unknown,
+    readonly memory: KmallocObject | null,
+  ) {
+    this.list = new ListHead<CallSingleData>(this);
+    this.flags = new Cell("csd.flags", flags, line);
+  }
+}
+
+/** One call to several CPUs: `struct call_function_data`. */
+class CallFunctionData {
+  readonly list: ListHead<CallFunctionData>;
+  readonly rcu_head: RcuHead<CallFunctionData>;
+  /** CSD_FLAG_*; on the first line. */
+  readonly flags: Cell<number>;
+  readonly lock: Spinlock;
+  // Guarded by lock; on the first line.
+  refs: number;
+  // Guarded by lock; on `maskLines`.
+  readonly cpumask: CpuMask;
+
+  constructor(
+    k: Kernel,
+    readonly line: CacheLine,
+    /** Line of each 64 bytes of the structure, the first included. */
+    readonly lines: readonly CacheLine[],
+    targets: readonly number[],
+    flags: number,
+    readonly func: SmpFunction<unknown>,
+    readonly info: unknown,
+    readonly memory: KmallocObject | null,
+  ) {
+    this.list = new ListHead<CallFunctionData>(this);
+    this.rcu_head = new RcuHead<CallFunctionData>(this);
+    this.flags = new Cell("call_function_data.flags", flags, line);
+    this.lock = new Spinlock(k, "call_function_data.lock", line);
+    this.refs = targets.length;
+    this.cpumask = new CpuMask(k.machine.nrCpus);
+    for (const cpu of targets) this.cpumask.set(cpu);
+  }
+
+  /** Line of `cpu`'s bit of the mask. */
+  maskLine(cpu: number, lineBytes: number): CacheLine {
+    return this.lines[
+      Math.floor((CPUMASK_OFFSET + (cpu >> 3)) / lineBytes)
+    ];
+  }
+}
+
+/** Single calls that one CPU has yet to make. */
+class CallSingleQueue {
+  readonly line: CacheLine;
+  readonly lock: Spinlock;
+  /** Guarded by lock. */
+  readonly list: ListHead<CallSingleData> = new ListHead<CallSingleData>();
+  /** What a function's frame on this CPU's stack lies on. */
+  readonly stackLines: readonly CacheLine[];
+
+  constructor(k: Kernel, cpu: number, nrLines: number) {
+    const { node } = k.machine.engine.cpus[cpu];
+    this.line = new CacheLine(node);
+    this.lock = new Spinlock(k, "call_single_queue.lock", this.line);
+    this.stackLines = Array.from(
+      { length: nrLines },
+      () => new CacheLine(node),
+    );
+  }
+}
+
+/** Calls between the CPUs of one kernel. */
+export class Smp {
+  readonly call_function_lock: Spinlock;
+  /** Guarded by call_function_lock; walked under RCU. */
+  readonly call_function_queue: ListHead<CallFunctionData> = new ListHead<
+    CallFunctionData
+  >();
+  readonly queue_line = new CacheLine(0);
+  readonly call_single_queue: PerCpu<CallSingleQueue>;
+  /** Size of call data for this NR_CPUS, bytes, and in cache lines. */
+  readonly dataBytes: number;
+  readonly dataLines: number;
+  readonly lineBytes: number;
+  /** Longs in a mask: what its bit operations walk. */
+  readonly maskLongs: number;
+
+  constructor(k: Kernel) {
+    const { spec } = k.machine;
+    this.lineBytes = spec.memory.lineBytes;
+    this.maskLongs = Math.ceil(spec.kernel.nrCpus / 64);
+    this.dataBytes = CPUMASK_OFFSET + this.maskLongs * 8 + RCU_HEAD_BYTES;
+    this.dataLines = Math.ceil(this.dataBytes / this.lineBytes);
+    this.call_function_lock = new Spinlock(k, "call_function_lock");
+    this.call_single_queue = new PerCpu(
+      k,
+      (cpu) => new CallSingleQueue(k, cpu, this.dataLines),
+    );
+  }
+}
+
+/** Brings calls between CPUs up: `init_call_single_data()`. */
+export function smp_call_init(t: Thread): void {
+  charge(t, 50);
+  t.k.smp = new Smp(t.k);
+}
+
+/** Waits for the responders. Interrupts must be on, or two callers wait for each other. */
+function* csd_flag_wait(t: Thread, flags: Cell<number>): Steps {
+  enter(t, CSD_FLAG_WAIT_LOOP);
+  yield* spin_until(t, flags, CSD_FLAG_WAIT, 0);
+  leave(t);
+}
+
+/** smp_mb(): what orders queueing before the interrupt. */
+function smp_mb(t: Thread): void {
+  charge_cycles(t, t.k.machine.lockedCycles);
+}
+
+/** Queues `data` for `cpu`, and interrupts it if it had nothing queued. */
+function* generic_exec_single(
+  t: Thread,
+  cpu: number,
+  data: CallSingleData,
+): Steps {
+  enter(t, GENERIC_EXEC_SINGLE);
+  charge(t, 20);
+  const dst = t.k.smp.call_single_queue.get(cpu);
+  const wait = (data.flags.value & CSD_FLAG_WAIT) !== 0;
+  touch_write(t, data.line);
+  const flags = yield* spin_lock_irqsave(t, dst.lock);
+  const ipi = list_empty(dst.list);
+  list_add_tail(data.list, dst.list);
+  yield* spin_unlock_irqrestore(t, dst.lock, flags);
+  smp_mb(t);
+  if (ipi) yield* send_ipi(t, cpu, CALL_FUNCTION_SINGLE_VECTOR);
+  if (wait) yield* csd_flag_wait(t, data.flags);
+  leave(t);
+}
+
+/**
+ * Has CPU number `cpu` call `func(info)`.
+ *
+ * Context: interrupts on, not in an interrupt.
+ *
+ * @param wait Whether to return only when it has.
+ * @returns 0, or -ENXIO if that CPU is not online.
+ */
+export function* smp_call_function_single<I>(
+  t: Thread,
+  cpu: number,
+  func: SmpFunction<I>,
+  info: I,
+  wait: boolean,
+): Steps<0 | Errno> {
+  enter(t, SMP_CALL_FUNCTION_SINGLE);
+  charge(t, 20);
+  const me = get_cpu(t);
+  let result: 0 | Errno = 0;
+  WARN_ON(
+    t,
+    irqs_disabled(t),
+    "smp_call_function_single() with interrupts off",
+  );
+  if (cpu === me) {
+    const flags = local_irq_save(t);
+    yield* call(t, func as SmpFunction<unknown>, info);
+    local_irq_restore(t, flags);
+  } else if (t.k.cpu_online.has(cpu)) {
+    yield* exec_remote(t, cpu, func as SmpFunction<unknown>, info, wait);
+  } else {
+    result = err(ENXIO);
+  }
+  put_cpu(t);
+  leave(t);
+  return result;
+}
+
+function* exec_remote(
+  t: Thread,
+  cpu: number,
+  func: SmpFunction<unknown>,
+  info: unknown,
+  wait: boolean,
+): Steps {
+  const memory = wait || t.k.slab === undefined
+    ? null
+    : yield* kmalloc(t, CSD_BYTES, GFP_ATOMIC);
+  const data = memory === null
+    ? new CallSingleData(stackLines(t)[0], CSD_FLAG_WAIT, func, info, null)
+    : new CallSingleData(memory.line, CSD_FLAG_ALLOC, func, info, memory);
+  yield* generic_exec_single(t, cpu, data);
+}
+
+function stackLines(t: Thread): readonly CacheLine[] {
+  return t.k.smp.call_single_queue.get(t.cpu.id).stackLines;
+}
+
+/**
+ * Has those of `cpus` that are online, but not this one, call `func(info)`.
+ *
+ * Context: preemption off, interrupts on, not in an interrupt.
+ *
+ * @param wait Whether to return only when all have.
+ */
+export function* smp_call_function_mask<I>(
+  t: Thread,
+  cpus: readonly number[],
+  func: SmpFunction<I>,
+  info: I,
+  wait: boolean,
+): Steps<0> {
+  enter(t, SMP_CALL_FUNCTION_MASK);
+  WARN_ON(
+    t,
+    wait && irqs_disabled(t),
+    "smp_call_function_mask() with interrupts off",
+  );
+  const me = t.cpu.id;
+  const online = t.k.cpu_online;
+  const targets = cpus.filter((cpu) => cpu !== me && online.has(cpu));
+  charge(t, 30 + 6 * Math.ceil(t.k.machine.spec.kernel.nrCpus / 64));
+  if (targets.length === 1) {
+    yield* smp_call_function_single(t, targets[0], func, info, wait);
+  } else if (targets.length > 1) {
+    yield* call_function_queue(
+      t,
+      targets,
+      func as SmpFunction<unknown>,
+      info,
+      wait,
+    );
+  }
+  leave(t);
+  return 0;
+}
+
+function* call_function_queue(
+  t: Thread,
+  targets: readonly number[],
+  func: SmpFunction<unknown>,
+  info: unknown,
+  wait: boolean,
+): Steps {
+  const smp = t.k.smp;
+  const memory = t.k.slab === undefined
+    ? null
+    : yield* kmalloc(t, smp.dataBytes, GFP_ATOMIC);
+  const lines = memory === null ? stackLines(t) : dataLines(t, memory);
+  const flags = memory === null
+    ? CSD_FLAG_WAIT
+    : CSD_FLAG_ALLOC | (wait ? CSD_FLAG_WAIT : 0);
+  const data = new CallFunctionData(
+    t.k,
+    lines[0],
+    lines,
+    targets,
+    flags,
+    func,
+    info,
+    memory,
+  );
+  charge(t, 14 + smp.maskLongs);
+  for (let i = 0; i < lines.length; i++) touch_write(t, lines[i]);
+
+  const irqFlags = yield* spin_lock_irqsave(t, smp.call_function_lock);
+  charge(t, 8);
+  touch_write(t, smp.queue_line);
+  list_add_tail_rcu(data.list, smp.call_function_queue);
+  yield* spin_unlock_irqrestore(t, smp.call_function_lock, irqFlags);
+
+  smp_mb(t);
+  yield* send_ipi_mask(t, targets, CALL_FUNCTION_VECTOR);
+
+  if (wait || memory === null) yield* csd_flag_wait(t, data.flags);
+  if (memory === null) yield* quiesce_stack(t, targets);
+}
+
+function dataLines(t: Thread, memory: KmallocObject): CacheLine[] {
+  const { dataLines, lineBytes } = t.k.smp;
+  const lines = [memory.line];
+  for (let i = 1; i < dataLines; i++) {
+    lines.push(t.k.machine.lineAt(memory.paddr + i * lineBytes));
+  }
+  return lines;
+}
+
+/**
+ * Makes sure that nobody stands on call data that lay on this stack: a CPU that
+ * walks the queue does so in an interrupt, and one more call to it comes after.
+ */
+function* quiesce_stack(t: Thread, targets: readonly number[]): Steps {
+  for (const cpu of targets) {
+    const data = new CallSingleData(
+      stackLines(t)[0],
+      CSD_FLAG_WAIT,
+      quiesce_dummy,
+      null,
+      null,
+    );
+    yield* generic_exec_single(t, cpu, data);
+  }
+}
+
+function quiesce_dummy(): void {}
+
+/** Calls `func`, which may or may not be one that others run inside of. */
+function* call(
+  t: Thread,
+  func: SmpFunction<unknown>,
+  info: unknown,
+): Steps {
+  charge(t, 4);
+  const steps = func(t, info);
+  if (steps !== undefined) yield* steps;
+}
+
+/** Has every other online CPU call `func(info)`. Context: as {@linkcode smp_call_function_mask}. */
+export function* smp_call_function<I>(
+  t: Thread,
+  func: SmpFunction<I>,
+  info: I,
+  wait: boolean,
+): Steps<0> {
+  preempt_disable(t);
+  yield* smp_call_function_mask(t, t.k.cpu_online.list, func, info, wait);
+  preempt_enable(t);
+  return 0;
+}
+
+/**
+ * Has every online CPU, this one too, call `func(info)`, with interrupts off.
+ *
+ * Context: interrupts on, not in an interrupt.
+ *
+ * @param wait Whether to return only when all have.
+ */
+export function* on_each_cpu<I>(
+  t: Thread,
+  func: SmpFunction<I>,
+  info: I,
+  wait: boolean,
+): Steps<0> {
+  enter(t, ON_EACH_CPU);
+  preempt_disable(t);
+  yield* smp_call_function(t, func, info, wait);
+  local_irq_disable(t);
+  yield* call(t, func as SmpFunction<unknown>, info);
+  local_irq_enable(t);
+  preempt_enable(t);
+  leave(t);
+  return 0;
+}
+
+/** The responder's side of calls to several CPUs. Context: interrupt. */
+export function* generic_smp_call_function_interrupt(t: Thread): Steps {
+  enter(t, GENERIC_SMP_CALL_FUNCTION_INTERRUPT);
+  charge(t, 14);
+  const smp = t.k.smp;
+  const cpu = get_cpu(t);
+  rcu_read_lock(t);
+  yield* read_line(t, smp.queue_line);
+  const head = smp.call_function_queue;
+  for (let p = head.next; p !== head; p = p.next) {
+    const data = list_entry(p);
+    charge(t, 8);
+    yield* read_line(t, data.maskLine(cpu, smp.lineBytes));
+    if (data.cpumask.has(cpu)) yield* respond(t, data, cpu);
+  }
+  rcu_read_unlock(t);
+  put_cpu(t);
+  leave(t);
+}
+
+/** Makes one call, and takes this CPU off the data. */
+function* respond(t: Thread, data: CallFunctionData, cpu: number): Steps {
+  const smp = t.k.smp;
+  yield* read_line(t, data.line);
+  yield* call(t, data.func, data.info);
+  yield* spin_lock(t, data.lock);
+  charge(t, 10);
+  charge_cycles(t, t.k.machine.lockedCycles); // cpu_clear() is a locked btr
+  touch_write(t, data.maskLine(cpu, smp.lineBytes));
+  data.cpumask.clear(cpu);
+  WARN_ON(t, data.refs === 0, "call_function_data: more CPUs than asked");
+  data.refs--;
+  const refs = data.refs;
+  yield* spin_unlock(t, data.lock);
+  if (refs === 0) yield* finish_call(t, smp, data);
+}
+
+/** The last responder: off the queue, let the caller go, free the data. */
+function* finish_call(t: Thread, smp: Smp, data: CallFunctionData): Steps {
+  yield* spin_lock(t, smp.call_function_lock);
+  charge(t, 6);
+  touch_write(t, smp.queue_line);
+  list_del_rcu(data.list);
+  yield* spin_unlock(t, smp.call_function_lock);
+  const flags = data.flags.value;
+  // On the stack of a caller that waits, the data ends with this store.
+  if ((flags & CSD_FLAG_WAIT) !== 0) {
+    yield* store(t, data.flags, flags & ~CSD_FLAG_WAIT);
+  }
+  if ((flags & CSD_FLAG_ALLOC) !== 0) {
+    yield* call_rcu(t, data.rcu_head, rcu_free_call_data);
+  }
+}
+
+function rcu_free_call_data(
+  t: Thread,
+  head: RcuHead<CallFunctionData>,
+): Steps {
+  return kfree(t, head.owner.memory);
+}
+
+/** The responder's side of calls to this CPU alone. Context: interrupt. */
+export function* generic_smp_call_function_single_interrupt(t: Thread): Steps {
+  enter(t, GENERIC_SMP_CALL_FUNCTION_SINGLE_INTERRUPT);
+  charge(t, 12);
+  const queue = t.k.smp.call_single_queue.get(t.cpu.id);
+  const mine = new ListHead<CallSingleData>();
+  for (;;) {
+    yield* read_line(t, queue.line);
+    if (list_empty(queue.list)) break;
+    yield* spin_lock(t, queue.lock);
+    list_splice_init(queue.list, mine);
+    yield* spin_unlock(t, queue.lock);
+    while (!list_empty(mine)) {
+      const data = list_first_entry(mine);
+      charge(t, 12);
+      list_del(data.list);
+      yield* read_line(t, data.line);
+      const flags = data.flags.value;
+      yield* call(t, data.func, data.info);
+      if ((flags & CSD_FLAG_WAIT) !== 0) {
+        yield* store(t, data.flags, flags & ~CSD_FLAG_WAIT);
+      } else if ((flags & CSD_FLAG_ALLOC) !== 0) {
+        yield* kfree(t, data.memory);
+      }
+    }
+  }
+  leave(t);
+}

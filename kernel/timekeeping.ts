@@ -1,0 +1,92 @@
+/**
+ * The time of day and jiffies (kernel/time/timekeeping.c, kernel/timer.c).
+ *
+ * Time is in cycles since power-on, as the clock source gives it; Linux has
+ * nanoseconds. `ktime_get()` reads the clock source, which on the default
+ * machine is one HPET that serves one CPU at a time: about 1.2 us a read, and
+ * CPUs that an interrupt wakes together queue for it.
+ *
+ * Differs from Linux: jiffies start at 0, not five minutes before they wrap,
+ * and never wrap. There is no wall clock and no clock adjustment, so
+ * do_timer() only counts.
+ */
+import {
+  charge,
+  enter,
+  ksym,
+  leave,
+  read_clocksource,
+  type Steps,
+  touch_write,
+} from "../arch/asm.ts";
+import {
+  read_seqbegin,
+  read_seqretry,
+  write_seqlock,
+  write_sequnlock,
+} from "./locking/seqlock.ts";
+import type { Thread } from "./thread.ts";
+
+const KTIME_GET = ksym("ktime_get");
+const GETNSTIMEOFDAY = ksym("getnstimeofday");
+const READ_CLOCK = ksym("clocksource_read");
+const TICK_DO_UPDATE_JIFFIES64 = ksym("tick_do_update_jiffies64");
+
+/** Monotonic time, cycles. Context: any. Reads the clock source. */
+export function* ktime_get(t: Thread): Steps<number> {
+  enter(t, KTIME_GET);
+  charge(t, 20);
+  const { xtime_lock } = t.k.tick;
+  let now: number;
+  let seq: number;
+  do {
+    seq = yield* read_seqbegin(t, xtime_lock);
+    now = yield* getnstimeofday(t);
+  } while (yield* read_seqretry(t, xtime_lock, seq));
+  leave(t);
+  return now;
+}
+
+/** Its own read section lies inside that of ktime_get(), as in Linux. */
+function* getnstimeofday(t: Thread): Steps<number> {
+  enter(t, GETNSTIMEOFDAY);
+  charge(t, 20);
+  const { xtime_lock } = t.k.tick;
+  let now: number;
+  let seq: number;
+  do {
+    seq = yield* read_seqbegin(t, xtime_lock);
+    enter(t, READ_CLOCK);
+    now = yield* read_clocksource(t);
+    leave(t);
+    charge(t, 12);
+  } while (yield* read_seqretry(t, xtime_lock, seq));
+  leave(t);
+  return now;
+}
+
+/** Counts the ticks that have passed by `now`. Context: interrupts off. Locks: xtime_lock. */
+export function* tick_do_update_jiffies64(t: Thread, now: number): Steps {
+  enter(t, TICK_DO_UPDATE_JIFFIES64);
+  charge(t, 10);
+  const tick = t.k.tick;
+  // A quick look without the lock.
+  if (now - tick.last_jiffies_update >= tick.periodCycles) {
+    yield* write_seqlock(t, tick.xtime_lock);
+    const passed = now - tick.last_jiffies_update;
+    if (passed >= tick.periodCycles) {
+      const ticks = Math.floor(passed / tick.periodCycles);
+      charge(t, ticks > 1 ? 120 : 80); // do_timer(), update_wall_time()
+      touch_write(t, tick.xtime_lock.line);
+      tick.last_jiffies_update += ticks * tick.periodCycles;
+      tick.jiffies += ticks;
+    }
+    yield* write_sequnlock(t, tick.xtime_lock);
+  }
+  leave(t);
+}
+
+/** Jiffies of `ms` milliseconds, rounded up. */
+export function msecs_to_jiffies(t: Thread, ms: number): number {
+  return Math.ceil(ms * t.k.machine.spec.kernel.hz / 1000);
+}

@@ -1,0 +1,323 @@
+/**
+ * Timers in jiffies (kernel/timer.c), and sleeping by them.
+ *
+ * Lock order:
+ *
+ *     TimerBase.lock (one for each CPU)
+ *       nothing
+ *
+ * Differs from Linux: a CPU's timers are one list sorted by expiry, where Linux
+ * cascades through five wheels. Finding the next timer, which Linux searches
+ * for, is a look at the first; adding one walks back from the last, where Linux
+ * takes constant time. Kernels here have a handful of timers.
+ */
+import {
+  charge,
+  cpu_relax,
+  enter,
+  ksym,
+  leave,
+  type Steps,
+} from "../arch/asm.ts";
+import { CacheLine } from "../arch/hw/line.ts";
+import { BUG_ON } from "./bug.ts";
+import { RESCHEDULE_VECTOR } from "./irq_vectors.ts";
+import { send_ipi } from "../arch/asm.ts";
+import type { Kernel } from "./kernel.ts";
+import {
+  list_add_tail,
+  list_del_init,
+  list_empty,
+  list_entry,
+  list_first_entry,
+  ListHead,
+} from "./lib/list.ts";
+import {
+  spin_lock_irq,
+  spin_lock_irqsave,
+  spin_unlock_irq,
+  spin_unlock_irqrestore,
+  Spinlock,
+} from "./locking/spinlock.ts";
+import { PerCpu } from "./percpu.ts";
+import { schedule } from "./sched/sched.ts";
+import { wake_up_process } from "./sched/wakeup.ts";
+import { open_softirq, TIMER_SOFTIRQ } from "./softirq.ts";
+import {
+  in_interrupt,
+  TASK_INTERRUPTIBLE,
+  TASK_UNINTERRUPTIBLE,
+  type Thread,
+} from "./thread.ts";
+import { msecs_to_jiffies } from "./timekeeping.ts";
+
+const INIT_TIMERS = ksym("init_timers");
+const MOD_TIMER = ksym("mod_timer");
+const DEL_TIMER = ksym("del_timer");
+const DEL_TIMER_SYNC = ksym("del_timer_sync");
+const GET_NEXT_TIMER_INTERRUPT = ksym("get_next_timer_interrupt");
+const RUN_TIMER_SOFTIRQ = ksym("run_timer_softirq");
+const SCHEDULE_TIMEOUT = ksym("schedule_timeout");
+const MSLEEP = ksym("msleep");
+
+/** Jiffies to the next timer where there is none. */
+export const NEXT_TIMER_MAX_DELTA = (1 << 30) - 1;
+/** Timeout that never comes. */
+export const MAX_SCHEDULE_TIMEOUT = Infinity;
+
+/** `struct timer_list`. */
+export class Timer {
+  /** Jiffies. Guarded by base.lock while pending. */
+  expires = 0;
+  /** Whose list it is or was on. */
+  base: TimerBase | null = null;
+  readonly entry: ListHead<Timer>;
+
+  /** @param func Called in softirq context, interrupts on. */
+  constructor(readonly func: (t: Thread, timer: Timer) => Steps) {
+    this.entry = new ListHead<Timer>(this);
+  }
+}
+
+/** One CPU's timers. */
+export class TimerBase {
+  readonly lock: Spinlock;
+  // Guarded by lock.
+  /** By expiry, then by adding. */
+  readonly timers: ListHead<Timer> = new ListHead<Timer>();
+  /** Whose function runs now. */
+  running_timer: Timer | null = null;
+
+  constructor(k: Kernel, readonly cpu: number) {
+    const line = new CacheLine(k.machine.engine.cpus[cpu].node);
+    this.lock = new Spinlock(k, "base->lock", line);
+  }
+}
+
+/** Timers of one kernel. */
+export class Timers {
+  readonly bases: PerCpu<TimerBase>;
+  constructor(k: Kernel) {
+    this.bases = new PerCpu(k, (cpu) => new TimerBase(k, cpu));
+  }
+}
+
+/** Brings timers up. */
+export function init_timers(t: Thread): void {
+  enter(t, INIT_TIMERS);
+  charge(t, 200);
+  t.k.timers = new Timers(t.k);
+  open_softirq(t.k, TIMER_SOFTIRQ, run_timer_softirq);
+  leave(t);
+}
+
+/** Whether `timer` waits: an unlocked look. */
+export function timer_pending(timer: Timer): boolean {
+  return !list_empty(timer.entry);
+}
+
+/** Locks the base that `timer` belongs to; its CPU's, if to none. */
+function* lock_timer_base(
+  t: Thread,
+  timer: Timer,
+): Steps<{ base: TimerBase; flags: boolean }> {
+  for (;;) {
+    const base = timer.base ?? t.k.timers.bases.get(t.cpu.id);
+    const flags = yield* spin_lock_irqsave(t, base.lock);
+    if (timer.base === null || timer.base === base) return { base, flags };
+    yield* spin_unlock_irqrestore(t, base.lock, flags);
+  }
+}
+
+/** Queues by expiry. Locks: base.lock held. */
+function internal_add_timer(t: Thread, base: TimerBase, timer: Timer): void {
+  charge(t, 25);
+  const head = base.timers;
+  let after = head.prev;
+  while (after !== head && list_entry(after).expires > timer.expires) {
+    charge(t, 5);
+    after = after.prev;
+  }
+  list_add_tail(timer.entry, after.next);
+  timer.base = base;
+}
+
+/** Has `timer`, pending or not, fire at jiffy `expires` on this CPU. @returns Whether it was pending. */
+export function mod_timer(
+  t: Thread,
+  timer: Timer,
+  expires: number,
+): Steps<boolean> {
+  return mod_timer_on(t, timer, expires, t.cpu.id);
+}
+
+function* mod_timer_on(
+  t: Thread,
+  timer: Timer,
+  expires: number,
+  cpu: number,
+): Steps<boolean> {
+  enter(t, MOD_TIMER);
+  charge(t, 30);
+  let { base, flags } = yield* lock_timer_base(t, timer);
+  const pending = timer_pending(timer);
+  if (pending) list_del_init(timer.entry);
+  // One that is running stays with its CPU, so that del_timer_sync() finds it.
+  if (base.cpu !== cpu && base.running_timer !== timer) {
+    timer.base = null;
+    yield* spin_unlock_irqrestore(t, base.lock, flags);
+    base = t.k.timers.bases.get(cpu);
+    flags = yield* spin_lock_irqsave(t, base.lock);
+  }
+  timer.expires = expires;
+  internal_add_timer(t, base, timer);
+  yield* spin_unlock_irqrestore(t, base.lock, flags);
+  leave(t);
+  return pending;
+}
+
+/** Starts `timer`, which is not pending and whose `expires` is set. */
+export function* add_timer(t: Thread, timer: Timer): Steps {
+  BUG_ON(t, timer_pending(timer), "add_timer() of a pending timer");
+  yield* mod_timer_on(t, timer, timer.expires, t.cpu.id);
+}
+
+/** {@linkcode add_timer} on CPU number `cpu`, which is told if it sleeps without a tick. */
+export function* add_timer_on(t: Thread, timer: Timer, cpu: number): Steps {
+  BUG_ON(t, timer_pending(timer), "add_timer_on() of a pending timer");
+  yield* mod_timer_on(t, timer, timer.expires, cpu);
+  if (cpu === t.cpu.id) return;
+  const rq = t.k.sched.rqs[cpu]; // wake_up_idle_cpu()
+  if (rq.curr !== rq.idle) return;
+  rq.need_resched = true;
+  if (!rq.polling) yield* send_ipi(t, cpu, RESCHEDULE_VECTOR);
+}
+
+/** Takes `timer` off; it may be running. @returns Whether it was pending. */
+export function* del_timer(t: Thread, timer: Timer): Steps<boolean> {
+  enter(t, DEL_TIMER);
+  charge(t, 12);
+  let pending = false;
+  if (timer_pending(timer)) {
+    const { base, flags } = yield* lock_timer_base(t, timer);
+    pending = timer_pending(timer);
+    if (pending) list_del_init(timer.entry);
+    yield* spin_unlock_irqrestore(t, base.lock, flags);
+  }
+  leave(t);
+  return pending;
+}
+
+/**
+ * Takes `timer` off and waits until its function, if running, is done.
+ *
+ * Context: not in interrupts; holds no lock that the function takes.
+ */
+export function* del_timer_sync(t: Thread, timer: Timer): Steps<boolean> {
+  enter(t, DEL_TIMER_SYNC);
+  BUG_ON(t, in_interrupt(t), "del_timer_sync() in an interrupt");
+  for (;;) {
+    const { base, flags } = yield* lock_timer_base(t, timer);
+    const running = base.running_timer === timer;
+    const pending = timer_pending(timer);
+    if (!running && pending) list_del_init(timer.entry);
+    yield* spin_unlock_irqrestore(t, base.lock, flags);
+    if (!running) {
+      leave(t);
+      return pending;
+    }
+    yield* cpu_relax(t);
+  }
+}
+
+/** Jiffy of this CPU's next timer. Context: interrupts off. */
+export function* get_next_timer_interrupt(
+  t: Thread,
+  now: number,
+): Steps<number> {
+  enter(t, GET_NEXT_TIMER_INTERRUPT);
+  charge(t, 60);
+  const base = t.k.timers.bases.get(t.cpu.id);
+  const flags = yield* spin_lock_irqsave(t, base.lock);
+  const next = list_empty(base.timers)
+    ? now + NEXT_TIMER_MAX_DELTA
+    : list_first_entry(base.timers).expires;
+  yield* spin_unlock_irqrestore(t, base.lock, flags);
+  leave(t);
+  return next;
+}
+
+/** Runs what is due. Context: softirq. */
+function* run_timer_softirq(t: Thread): Steps {
+  enter(t, RUN_TIMER_SOFTIRQ);
+  charge(t, 20);
+  const base = t.k.timers.bases.get(t.cpu.id);
+  yield* spin_lock_irq(t, base.lock);
+  while (!list_empty(base.timers)) {
+    const timer = list_first_entry(base.timers);
+    charge(t, 20);
+    if (timer.expires > t.k.tick.jiffies) break;
+    list_del_init(timer.entry);
+    base.running_timer = timer;
+    yield* spin_unlock_irq(t, base.lock);
+    yield* timer.func(t, timer);
+    yield* spin_lock_irq(t, base.lock);
+    base.running_timer = null;
+  }
+  yield* spin_unlock_irq(t, base.lock);
+  leave(t);
+}
+
+/**
+ * Sleeps for `timeout` jiffies, or until woken. The caller has set its state.
+ *
+ * Context: process.
+ *
+ * @returns Jiffies left; 0 = timed out.
+ */
+export function* schedule_timeout(t: Thread, timeout: number): Steps<number> {
+  enter(t, SCHEDULE_TIMEOUT);
+  charge(t, 20);
+  if (timeout === MAX_SCHEDULE_TIMEOUT) {
+    yield* schedule(t);
+    leave(t);
+    return timeout;
+  }
+  const expires = t.k.tick.jiffies + timeout;
+  const timer = new Timer(function* (irq) {
+    yield* wake_up_process(irq, t);
+  });
+  yield* mod_timer(t, timer, expires);
+  yield* schedule(t);
+  yield* del_timer_sync(t, timer);
+  leave(t);
+  return Math.max(0, expires - t.k.tick.jiffies);
+}
+
+/** {@linkcode schedule_timeout}, not to be woken by signals. */
+export function schedule_timeout_uninterruptible(
+  t: Thread,
+  timeout: number,
+): Steps<number> {
+  t.state = TASK_UNINTERRUPTIBLE;
+  return schedule_timeout(t, timeout);
+}
+
+/** {@linkcode schedule_timeout}, to be woken by wake_up_interruptible(). */
+export function schedule_timeout_interruptible(
+  t: Thread,
+  timeout: number,
+): Steps<number> {
+  t.state = TASK_INTERRUPTIBLE;
+  return schedule_timeout(t, timeout);
+}
+
+/** Sleeps for at least `ms` milliseconds. Context: process. */
+export function* msleep(t: Thread, ms: number): Steps {
+  enter(t, MSLEEP);
+  t.wchan = "msleep";
+  let left = msecs_to_jiffies(t, ms) + 1;
+  while (left > 0) left = yield* schedule_timeout_uninterruptible(t, left);
+  t.wchan = null;
+  leave(t);
+}
