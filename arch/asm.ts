@@ -45,6 +45,7 @@ export const OpKind = {
   PTE_RUN: 17,
   TICKET_LOCK: 18,
   TICKET_UNLOCK: 19,
+  HOST: 20,
 } as const;
 
 /** Kinds from here on touch data; see `runAheadCycles` in `arch/sim/engine.ts`. */
@@ -234,6 +235,13 @@ export class Op implements PendingOp {
         if (this.#state !== OpState.PARKED) {
           machine.switchTo(cpu, this.#a as MachineContext);
           return false; // done when somebody switches back
+        }
+        result.value = undefined;
+        break;
+      case OpKind.HOST:
+        if (this.#state !== OpState.PARKED) {
+          machine.engine.stop();
+          return false; // done when the host runs the engine again
         }
         result.value = undefined;
         break;
@@ -463,6 +471,11 @@ export function switch_to(
   next: MachineContext,
 ): Steps<void> {
   return t.op.begin(OpKind.SWITCH, null, null, next, 0);
+}
+
+/** Hands control to whoever called `Engine.run()`; returns when it is called again. */
+export function call_host(t: MachineContext): Steps<void> {
+  return t.op.begin(OpKind.HOST, null, null, 0, 0);
 }
 
 /** Sends `vector` to CPU number `target`: one write to the interrupt command register. */

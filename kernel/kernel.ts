@@ -9,6 +9,7 @@
 import type { Machine } from "../arch/hw/machine.ts";
 import { KernelBug } from "./bug.ts";
 import type { CpuMask } from "./cpumask.ts";
+import type { HashCaches } from "./fs/hash_caches.ts";
 import type { IrqState } from "./irq.ts";
 import { LockStats } from "./locking/lock_stat.ts";
 import type { Bootmem } from "./mm/bootmem.ts";
@@ -75,6 +76,9 @@ export class Kernel {
   vmap_layers: Readonly<Record<string, VmapLayerFactory>> = {};
   /** Areas registered before vmalloc_init(); see vm_area_add_early(). */
   early_vmlist: VmStruct | null = null;
+
+  /** dcache and icache tables; `null` until one of the vfs_caches_init steps has made them. */
+  hash_caches: HashCaches | null = null;
 
   constructor(
     readonly machine: Machine,

@@ -51,14 +51,14 @@ export class LockOwner implements Holder {
     return `held by ${this.owner.name} on CPU ${this.owner.cpu.id}`;
   }
 
-  /** Books an acquisition that was asked for at `t.lockWaitSince`. */
-  acquired(t: Thread, contended: boolean): void {
+  /** Books an acquisition that was asked for at `since`. */
+  acquired(t: Thread, since: number, contended: boolean): void {
     const stats = this.stats;
     const now = t.cpu.clock;
     stats.acquisitions++;
     if (contended) {
       stats.contentions++;
-      const wait = now - t.lockWaitSince;
+      const wait = now - since;
       stats.waitCycles += wait;
       if (wait > stats.waitMaxCycles) stats.waitMaxCycles = wait;
     }

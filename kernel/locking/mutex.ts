@@ -79,8 +79,8 @@ export function* mutex_lock(t: Thread, lock: Mutex): Steps {
   const since = t.cpu.clock;
   const left = yield* atomic_add_return(t, lock.count, -1);
   if (left < 0) yield* mutex_lock_slowpath(t, lock);
-  t.lockWaitSince = since; // wait_lock has used it meanwhile
-  lock.acquired(t, left < 0);
+
+  lock.acquired(t, since, left < 0);
   leave(t);
 }
 
@@ -110,8 +110,9 @@ function* mutex_lock_slowpath(t: Thread, lock: Mutex): Steps {
 export function* mutex_trylock(t: Thread, lock: Mutex): Steps<boolean> {
   enter(t, MUTEX_TRYLOCK);
   charge(t, 8);
+  const since = t.cpu.clock;
   const free = (yield* cmpxchg(t, lock.count, 1, 0)) === 1;
-  if (free) lock.acquired(t, false);
+  if (free) lock.acquired(t, since, false);
   leave(t);
   return free;
 }

@@ -55,8 +55,7 @@ export function* write_lock(t: Thread, lock: Rwlock): Steps {
   const since = t.cpu.clock;
   const left = yield* atomic_add_return(t, lock.lock, -RW_LOCK_BIAS);
   if (left !== 0) yield* write_lock_failed(t, lock);
-  t.lockWaitSince = since; // interrupts in between took locks of their own
-  lock.acquired(t, left !== 0);
+  lock.acquired(t, since, left !== 0);
   leave(t);
 }
 

@@ -70,7 +70,8 @@ class Taken implements OpEnd {
   constructor(readonly lock: Spinlock) {}
 
   ended(t: MachineContext, contended: boolean): void {
-    this.lock.acquired(t as Thread, contended);
+    const self = t as Thread;
+    this.lock.acquired(self, self.lockWaitSince, contended);
     leave(t);
   }
 }
@@ -109,7 +110,7 @@ function* test_and_set_lock(t: Thread, lock: Spinlock): Steps {
     // A failed xchg still steals the line; a read leaves it shared.
     yield* spin_until(t, lock.slock, 1, 0);
   }
-  lock.acquired(t, contended);
+  lock.acquired(t, t.lockWaitSince, contended);
   leave(t);
 }
 
@@ -118,9 +119,9 @@ export function* spin_trylock(t: Thread, lock: Spinlock): Steps<boolean> {
   enter(t, _SPIN_LOCK);
   preempt_disable(t);
   charge(t, 8);
-  t.lockWaitSince = t.cpu.clock;
+  const since = t.cpu.clock;
   const free = yield* trylock(t, lock);
-  if (free) lock.acquired(t, false);
+  if (free) lock.acquired(t, since, false);
   else preempt_enable(t);
   leave(t);
   return free;

@@ -1,0 +1,108 @@
+/** Boots a machine from code, and runs work on it. */
+import { ksym, type Steps } from "../arch/asm.ts";
+import { Machine } from "../arch/hw/machine.ts";
+import type { MachineSpec } from "../arch/hw/spec.ts";
+import { Deadlock, type EngineOptions } from "../arch/sim/engine.ts";
+import type { KernelBug } from "../kernel/bug.ts";
+import { Kernel } from "../kernel/kernel.ts";
+import { do_page_fault } from "../kernel/mm/fault.ts";
+import type { VmapLayerFactory } from "../kernel/mm/vmap_layer.ts";
+import { DEFAULT_PARAMS, type KernelParams } from "../kernel/params.ts";
+import { Printk } from "../kernel/printk.ts";
+import { Thread } from "../kernel/thread.ts";
+import { HostDoor, type HostJob, type Initcall } from "./host_door.ts";
+import { start_kernel, START_KERNEL_STEPS } from "./start_kernel.ts";
+import type { BootStep } from "./step.ts";
+
+/** A CPU that waits this long in one spin is locked up, virtual seconds. */
+const LOCKUP_SECONDS = 10;
+
+/** What to boot. */
+export interface BootOptions {
+  /** The machine; a preset, or one's own. */
+  readonly spec: MachineSpec;
+  /** Kernel parameters; {@linkcode DEFAULT_PARAMS} for those left out. */
+  readonly params?: Partial<KernelParams>;
+  /** Further vmap layers that `vmap=` may name. */
+  readonly layers?: Readonly<Record<string, VmapLayerFactory>>;
+  /** Run by do_initcalls(), in order. */
+  readonly initcalls?: readonly Initcall[];
+  /** Steps of start_kernel(); the usual ones if left out. */
+  readonly steps?: readonly BootStep[];
+  /** Address range of vmalloc, instead of the machine's; bytes, `[start, end)`. */
+  readonly vmallocRange?: { readonly start: number; readonly end: number };
+  readonly engine?: EngineOptions;
+  /** Called with each line of the kernel log as it is printed. */
+  readonly onLog?: (line: string) => void;
+}
+
+/** A machine that has booted. */
+export class BootedMachine {
+  constructor(readonly machine: Machine, readonly kernel: Kernel) {}
+
+  /**
+   * Runs `fn` on pid 1, which sleeps and wakes like any kernel thread, until it
+   * returns. Other threads go on meanwhile, and stop with it.
+   *
+   * @returns What `fn` returned.
+   * @throws {KernelBug} If the kernel oopses.
+   * @throws {Deadlock} If nothing can go on.
+   */
+  run<T>(fn: (t: Thread) => Steps<T>): T {
+    const job: HostJob = { fn, done: false, result: undefined };
+    const door = HostDoor.of(this.kernel);
+    door.give(job);
+    runUntil(this.machine, () => job.done);
+    return job.result as T;
+  }
+
+  /** The kernel log, a line each, with time stamps. */
+  dmesg(): string[] {
+    return this.kernel.printk.dmesg().split("\n").filter((line) => line !== "");
+  }
+}
+
+/**
+ * Boots a machine to the point where pid 1 asks for work.
+ *
+ * @throws {KernelBug} If the kernel oopses on the way.
+ */
+export function boot(options: BootOptions): BootedMachine {
+  const params = { ...DEFAULT_PARAMS, ...options.params };
+  const { spec } = options;
+  const machine = new Machine(spec, params.seed, {
+    lockupCycles: LOCKUP_SECONDS * spec.clockHz,
+    ...options.engine,
+  });
+  const printk = new Printk(spec.clockHz);
+  const { onLog } = options;
+  if (onLog !== undefined) {
+    printk.console = (line) => {
+      if (line.level < params.loglevel) {
+        onLog(`${printk.stamp(line.atCycles)} ${line.text}`);
+      }
+    };
+  }
+  const kernel = new Kernel(machine, params, printk);
+  if (options.vmallocRange) kernel.vmalloc_range = options.vmallocRange;
+  if (options.layers) kernel.vmap_layers = options.layers;
+  machine.mmu.onFault = (t, vaddr, write, reason) =>
+    do_page_fault(t as Thread, vaddr, write, reason);
+  const door = new HostDoor(kernel, options.initcalls ?? []);
+  const swapper = new Thread(kernel, "swapper", false);
+  swapper.stack[0] = ksym("startup_64");
+  swapper.gen = start_kernel(swapper, options.steps ?? START_KERNEL_STEPS)
+    [Symbol.iterator]();
+  machine.engine.start(machine.engine.cpus[0], swapper, 0);
+  runUntil(machine, () => door.booted);
+  return new BootedMachine(machine, kernel);
+}
+
+/** Runs the engine until pid 1 has handed control back and `done()` holds. */
+function runUntil(machine: Machine, done: () => boolean): void {
+  while (!done()) {
+    if (machine.engine.run() === "idle" && !done()) {
+      throw new Deadlock("deadlock: every CPU is idle and pid 1 sleeps", []);
+    }
+  }
+}
