@@ -132,8 +132,13 @@ export function* get_page(t: Thread, page: Page): Steps {
 
 /** Drops a reference. @returns Whether it was the last one. Context: any. */
 export function* put_page_testzero(t: Thread, page: Page): Steps<boolean> {
-  charge(t, 4);
   yield* write_line(t, page.line);
+  return drop_reference(t, page);
+}
+
+/** The rest of {@linkcode put_page_testzero}, once this CPU has the line. Plain. */
+export function drop_reference(t: Thread, page: Page): boolean {
+  charge(t, 4);
   charge_cycles(t, t.machine.lockedCycles);
   if (page._count === 0) bad_page(t, page, "it is free already");
   return --page._count === 0;

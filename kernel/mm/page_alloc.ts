@@ -18,12 +18,14 @@ import {
   local_irq_restore,
   local_irq_save,
   type Steps,
+  write_line,
 } from "../../arch/asm.ts";
 import { BUG_ON, KernelBug } from "../bug.ts";
 import type { Kernel } from "../kernel.ts";
 import { get_order } from "../lib/bitops.ts";
 import { spin_lock, spin_unlock } from "../locking/spinlock.ts";
 import type { Thread } from "../thread.ts";
+import { DONE, Ready } from "./_ready.ts";
 import { warn_alloc_failed } from "./alloc_failed.ts";
 import { __rmqueue, free_one_page } from "./buddy.ts";
 import { clear_page } from "./clear_page.ts";
@@ -40,15 +42,21 @@ import {
 import { MAX_ORDER, type Zone, type ZoneInfo, zoneInfo } from "./mmzone.ts";
 import {
   bad_page,
+  drop_reference,
   type Page,
   page_address,
   PAGE_FLAGS_CHECK_AT_FREE,
   PAGE_FLAGS_CHECK_AT_PREP,
-  put_page_testzero,
   virt_to_page,
 } from "./page.ts";
 import { PageTable } from "./page_table.ts";
-import { drain_all_pages, pcp_alloc, pcp_free } from "./percpu_pages.ts";
+import {
+  drain_all_pages,
+  pcp_flush,
+  pcp_put,
+  pcp_refill,
+  pcp_take,
+} from "./percpu_pages.ts";
 import {
   ALLOC_HARDER,
   ALLOC_HIGH,
@@ -80,6 +88,8 @@ export class PageAllocator extends PageTable {
   should_fail:
     | ((t: Thread, gfp: number, order: number) => boolean)
     | null = null;
+  /** For what the fast path returns. */
+  readonly ready: Ready<Page | null> = new Ready<Page | null>(null);
   readonly #zonelists: (Zonelist | undefined)[];
 
   constructor(k: Kernel, zones: readonly Zone[]) {
@@ -129,16 +139,64 @@ export function alloc_pages(
 }
 
 /** {@linkcode alloc_pages} from `node` if it has some; -1 = this CPU's. */
-export function* alloc_pages_node(
+export function alloc_pages_node(
   t: Thread,
   node: number,
   gfp: number,
   order: number,
 ): Steps<Page | null> {
   t.k.need(t, "pages", "mem_init");
-  if (order >= MAX_ORDER) return null;
-  const zonelist = t.k.pages.zonelist(node < 0 ? t.cpu.node : node);
-  return yield* __alloc_pages_internal(t, gfp, order, zonelist);
+  const { pages } = t.k;
+  if (order >= MAX_ORDER) return pages.ready.give(null);
+  const zonelist = pages.zonelist(node < 0 ? t.cpu.node : node);
+  const page = order === 0 ? alloc_at_hand(t, pages, gfp, zonelist) : null;
+  return page === null
+    ? __alloc_pages_internal(t, gfp, order, zonelist)
+    : pages.ready.give(page);
+}
+
+/**
+ * A page from this CPU's list for the best zone: what
+ * {@linkcode __alloc_pages_internal} does when nothing stands in its way, at the
+ * same cost in virtual time and a fifth of the host's. Plain.
+ *
+ * @returns `null` = something does.
+ */
+function alloc_at_hand(
+  t: Thread,
+  pages: PageAllocator,
+  gfp: number,
+  zonelist: Zonelist,
+): Page | null {
+  if (pages.should_fail !== null) return null;
+  const zones = (gfp & __GFP_THISNODE) !== 0
+    ? zonelist.thisNode
+    : zonelist.zones;
+  const highest = gfp_zone(gfp, pages.hasDma32);
+  let i = 0;
+  while (i < zones.length && zones[i].index > highest) i++;
+  if (i === zones.length) return null;
+  const zone = zones[i];
+  const pcp = zone.pcpOf(t.cpu.id);
+  if (pcp === undefined || pcp.count === 0) return null;
+  enter(t, __ALLOC_PAGES_INTERNAL);
+  charge(t, 30);
+  enter(t, GET_PAGE_FROM_FREELIST);
+  charge(t, 25 + 5 * i);
+  let page: Page | null = null;
+  if (zone_watermark_ok(t, zone, 0, ALLOC_WMARK_LOW, zone.index)) {
+    enter(t, BUFFERED_RMQUEUE);
+    charge(t, 20);
+    const flags = local_irq_save(t);
+    page = pcp_take(t, zone, (gfp & __GFP_COLD) !== 0)!;
+    pages.pgalloc++;
+    local_irq_restore(t, flags);
+    prep_new_page(t, page, 0, gfp);
+    leave(t);
+  }
+  leave(t);
+  leave(t);
+  return page;
 }
 
 /** One page; see {@linkcode alloc_pages}. */
@@ -240,7 +298,12 @@ function* buffered_rmqueue(
   const flags = local_irq_save(t);
   let page: Page | null;
   if (order === 0) {
-    page = yield* pcp_alloc(t, zone, (gfp & __GFP_COLD) !== 0);
+    const cold = (gfp & __GFP_COLD) !== 0;
+    page = pcp_take(t, zone, cold);
+    if (page === null) {
+      yield* pcp_refill(t, zone);
+      page = pcp_take(t, zone, cold);
+    }
   } else {
     yield* spin_lock(t, zone.lock);
     page = __rmqueue(t, zone, order);
@@ -274,16 +337,16 @@ function prep_new_page(
 /** Drops a reference to `page`; frees it with the last one. Context: any. */
 export function* put_page(t: Thread, page: Page): Steps {
   enter(t, PUT_PAGE);
-  if (yield* put_page_testzero(t, page)) {
-    yield* free_hot_cold_page(t, page, false);
-  }
+  yield* write_line(t, page.line);
+  if (drop_reference(t, page)) yield* free_hot_cold_page(t, page, false);
   leave(t);
 }
 
 /** Drops the reference to a block, which frees it if nobody holds another. Context: any. */
 export function* __free_pages(t: Thread, page: Page, order: number): Steps {
   enter(t, __FREE_PAGES);
-  if (yield* put_page_testzero(t, page)) {
+  yield* write_line(t, page.line);
+  if (drop_reference(t, page)) {
     if (order === 0) yield* free_hot_cold_page(t, page, false);
     else yield* __free_pages_ok(t, page, order);
   }
@@ -297,18 +360,26 @@ export function __free_page(t: Thread, page: Page): Steps {
 
 /** Frees a page that no cache holds: it is reused last. Context: any. */
 export function* free_cold_page(t: Thread, page: Page): Steps {
-  if (yield* put_page_testzero(t, page)) {
-    yield* free_hot_cold_page(t, page, true);
-  }
+  yield* write_line(t, page.line);
+  if (drop_reference(t, page)) yield* free_hot_cold_page(t, page, true);
 }
 
-function* free_hot_cold_page(t: Thread, page: Page, cold: boolean): Steps {
+/** Puts a page on this CPU's list: plain unless that is full. */
+function free_hot_cold_page(t: Thread, page: Page, cold: boolean): Steps {
   enter(t, FREE_HOT_COLD_PAGE);
   charge(t, 20);
   free_pages_check(t, page);
   const flags = local_irq_save(t);
   t.k.pages.pgfree++;
-  yield* pcp_free(t, page, cold);
+  if (pcp_put(t, page, cold)) return flush_and_leave(t, page.zone, flags);
+  local_irq_restore(t, flags);
+  leave(t);
+  return DONE;
+}
+
+/** The end of {@linkcode free_hot_cold_page} where the list is full. */
+function* flush_and_leave(t: Thread, zone: Zone, flags: boolean): Steps {
+  yield* pcp_flush(t, zone);
   local_irq_restore(t, flags);
   leave(t);
 }

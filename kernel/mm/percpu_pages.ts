@@ -73,21 +73,14 @@ export function setup_per_cpu_pageset(t: Thread): void {
 }
 
 /**
- * Takes a page off `pcp`, filled up first if it is empty.
+ * Takes a page off this CPU's list for `zone`. Plain. Context: interrupts off.
  *
- * Context: interrupts off. Locks: may take zone.lock.
+ * @returns `null` = the list is empty.
  */
-export function* pcp_alloc(
-  t: Thread,
-  zone: Zone,
-  cold: boolean,
-): Steps<Page | null> {
+export function pcp_take(t: Thread, zone: Zone, cold: boolean): Page | null {
   const pcp = zone_pcp(t, zone);
   charge(t, 10);
-  if (pcp.count === 0) {
-    pcp.count = yield* rmqueue_bulk(t, zone, 0, pcp.batch, pcp.list);
-    if (pcp.count === 0) return null;
-  }
+  if (pcp.count === 0) return null;
   const page = list_entry(cold ? pcp.list.prev : pcp.list.next);
   touch_write(t, page.line);
   list_del(page.lru);
@@ -95,20 +88,29 @@ export function* pcp_alloc(
   return page;
 }
 
-/**
- * Puts a free page on this CPU's list, a batch from its cold end into the zone
- * if it is full.
- *
- * Context: interrupts off. Locks: may take zone.lock.
- */
-export function* pcp_free(t: Thread, page: Page, cold: boolean): Steps {
-  const zone = page.zone;
+/** Fills this CPU's empty list. Context: interrupts off. Locks: takes zone.lock. */
+export function* pcp_refill(t: Thread, zone: Zone): Steps {
   const pcp = zone_pcp(t, zone);
+  pcp.count = yield* rmqueue_bulk(t, zone, 0, pcp.batch, pcp.list);
+}
+
+/**
+ * Puts a free page on this CPU's list. Plain. Context: interrupts off.
+ *
+ * @returns Whether the list is full: {@linkcode pcp_flush} must follow.
+ */
+export function pcp_put(t: Thread, page: Page, cold: boolean): boolean {
+  const pcp = zone_pcp(t, page.zone);
   charge(t, 12);
   if (cold) list_add_tail(page.lru, pcp.list);
   else list_add(page.lru, pcp.list);
   pcp.count++;
-  if (pcp.count < pcp.high) return;
+  return pcp.count >= pcp.high;
+}
+
+/** Gives a batch from the cold end to the zone. Context: interrupts off. Locks: takes zone.lock. */
+export function* pcp_flush(t: Thread, zone: Zone): Steps {
+  const pcp = zone_pcp(t, zone);
   const count = Math.min(pcp.batch, pcp.count);
   pcp.count -= count;
   yield* free_pages_bulk(t, zone, count, pcp.list, 0);
