@@ -37,7 +37,7 @@ export class Rig {
       { ...DEFAULT_PARAMS, ...options.params },
       new Printk(spec.clockHz),
     );
-    this.run((t) => boot(t, options.until));
+    this.run((t) => boot_memory(t, options.until));
   }
 
   /** Runs `fn` on CPU `cpu` to its end. */
@@ -78,7 +78,11 @@ export class Rig {
   }
 }
 
-function* boot(t: Thread, until: RigOptions["until"]): Steps {
+/** The boot steps of memory management, up to `until`. */
+export function* boot_memory(
+  t: Thread,
+  until?: RigOptions["until"],
+): Steps {
   setup_bootmem_allocator(t);
   if (until === "bootmem") return;
   build_all_zonelists(t);

@@ -22,7 +22,6 @@ import {
 } from "../../arch/asm.ts";
 import { BUG_ON, KernelBug } from "../bug.ts";
 import type { Kernel } from "../kernel.ts";
-import { get_order } from "../lib/bitops.ts";
 import { spin_lock, spin_unlock } from "../locking/spinlock.ts";
 import type { Thread } from "../thread.ts";
 import { DONE, Ready } from "./_ready.ts";
@@ -32,7 +31,6 @@ import { clear_page } from "./clear_page.ts";
 import {
   __GFP_COLD,
   __GFP_HIGH,
-  __GFP_HIGHMEM,
   __GFP_NOFAIL,
   __GFP_NOWARN,
   __GFP_THISNODE,
@@ -44,10 +42,8 @@ import {
   bad_page,
   drop_reference,
   type Page,
-  page_address,
   PAGE_FLAGS_CHECK_AT_FREE,
   PAGE_FLAGS_CHECK_AT_PREP,
-  virt_to_page,
 } from "./page.ts";
 import { PageTable } from "./page_table.ts";
 import {
@@ -65,6 +61,16 @@ import {
   zone_watermark_ok,
 } from "./watermark.ts";
 import { build_zonelist, gfp_zone, type Zonelist } from "./zonelist.ts";
+
+export {
+  __get_free_page,
+  __get_free_pages,
+  alloc_pages_exact,
+  free_page,
+  free_pages,
+  free_pages_exact,
+  get_zeroed_page,
+} from "./get_free_pages.ts";
 
 const __ALLOC_PAGES_INTERNAL = ksym("__alloc_pages_internal");
 const GET_PAGE_FROM_FREELIST = ksym("get_page_from_freelist");
@@ -420,75 +426,4 @@ export function split_page(t: Thread, page: Page, order: number): void {
     charge(t, 3);
     t.k.pages.page(page.pfn + i)._count = 1;
   }
-}
-
-/**
- * The direct-map address of a block; see {@linkcode alloc_pages}.
- *
- * @returns Low 48 bits; 0 if there is none.
- */
-export function* __get_free_pages(
-  t: Thread,
-  gfp: number,
-  order: number,
-): Steps<number> {
-  BUG_ON(t, (gfp & __GFP_HIGHMEM) !== 0, "high memory has no address");
-  const page = yield* alloc_pages(t, gfp, order);
-  return page === null ? 0 : page_address(t.k, page);
-}
-
-/** {@linkcode __get_free_pages} of one page. */
-export function __get_free_page(t: Thread, gfp: number): Steps<number> {
-  return __get_free_pages(t, gfp, 0);
-}
-
-/** {@linkcode __get_free_page}, zeroed. */
-export function get_zeroed_page(t: Thread, gfp: number): Steps<number> {
-  return __get_free_pages(t, gfp | __GFP_ZERO, 0);
-}
-
-/** Frees what {@linkcode __get_free_pages} returned; 0 is fine. */
-export function* free_pages(t: Thread, addr: number, order: number): Steps {
-  if (addr !== 0) yield* __free_pages(t, virt_to_page(t.k, addr), order);
-}
-
-/** {@linkcode free_pages} of one page. */
-export function free_page(t: Thread, addr: number): Steps {
-  return free_pages(t, addr, 0);
-}
-
-/**
- * Enough pages for `bytes`, in a row, each counted once; those beyond are given
- * back.
- *
- * @returns Direct-map address, low 48 bits; 0 if there is none.
- */
-export function* alloc_pages_exact(
-  t: Thread,
-  bytes: number,
-  gfp: number,
-): Steps<number> {
-  t.k.need(t, "pages", "mem_init");
-  const { pageBytes, pageShift } = t.k.pages;
-  const order = get_order(bytes, pageShift);
-  const addr = yield* __get_free_pages(t, gfp, order);
-  if (addr === 0) return 0;
-  const { pfn } = virt_to_page(t.k, addr);
-  split_page(t, t.k.pages.page(pfn), order);
-  const used = Math.ceil(bytes / pageBytes);
-  for (let i = used; i < 1 << order; i++) {
-    yield* __free_page(t, t.k.pages.page(pfn + i));
-  }
-  return addr;
-}
-
-/** Frees what {@linkcode alloc_pages_exact} returned. */
-export function* free_pages_exact(
-  t: Thread,
-  addr: number,
-  bytes: number,
-): Steps {
-  const { pageBytes } = t.k.pages;
-  const end = addr + bytes;
-  for (let at = addr; at < end; at += pageBytes) yield* free_page(t, at);
 }

@@ -18,11 +18,8 @@ import { on_each_cpu } from "../smp.ts";
 import type { Thread } from "../thread.ts";
 import type { KmemCache, SlabObject } from "./slab.ts";
 import type { KmemList3 } from "./slab_lists.ts";
-import {
-  __drain_alien_cache,
-  drain_freelist,
-  free_block,
-} from "./slab_refill.ts";
+import { drain_freelist, free_block } from "./slab_grow.ts";
+import { __drain_alien_cache } from "./slab_refill.ts";
 
 const KMEM_CACHE_SHRINK = ksym("kmem_cache_shrink");
 const KMEM_CACHE_DESTROY = ksym("kmem_cache_destroy");
@@ -44,7 +41,7 @@ export function* kmem_cache_shrink<T extends SlabObject>(
 ): Steps<number> {
   enter(t, KMEM_CACHE_SHRINK);
   if (t.k.smp === undefined) yield* do_drain(t, cache);
-  else yield* on_each_cpu(t, do_drain_info, cache, true);
+  else yield* on_each_cpu(t, do_drain, cache, true);
   let remain = 0;
   // By number, not by iterator: lists may come into being meanwhile.
   for (let node = 0; node < cache.nodelists.length; node++) {
@@ -61,10 +58,6 @@ export function* kmem_cache_shrink<T extends SlabObject>(
   }
   leave(t);
   return remain;
-}
-
-function do_drain_info(t: Thread, info: unknown): Steps {
-  return do_drain(t, info as AnyCache);
 }
 
 /** Empties this CPU's array. Context: any. */
