@@ -38,14 +38,19 @@ export const __GFP_THISNODE = 0x40000;
 
 /** In interrupts and under spinlocks. */
 export const GFP_ATOMIC = __GFP_HIGH;
+/** May sleep, but start no I/O. */
 export const GFP_NOIO = __GFP_WAIT;
+/** May sleep and start I/O, but not call file systems. */
 export const GFP_NOFS = __GFP_WAIT | __GFP_IO;
 /** The usual one: may sleep. */
 export const GFP_KERNEL = __GFP_WAIT | __GFP_IO | __GFP_FS;
+/** Pages for user space that the kernel looks at, too. */
 export const GFP_USER = GFP_KERNEL | __GFP_HARDWALL;
 /** Pages for user space, which need no kernel address. */
 export const GFP_HIGHUSER = GFP_USER | __GFP_HIGHMEM;
 /** From one node, silently or not at all. */
 export const GFP_THISNODE = __GFP_THISNODE | __GFP_NOWARN | __GFP_NORETRY;
+/** For devices that reach 16 MiB. */
 export const GFP_DMA = __GFP_DMA;
+/** For devices that reach 4 GiB. */
 export const GFP_DMA32 = __GFP_DMA32;

@@ -18,11 +18,15 @@ export const MAX_ORDER = 11;
 /** Pages of the largest block. */
 export const MAX_ORDER_NR_PAGES: number = 1 << (MAX_ORDER - 1);
 
-/** Zone numbers. An architecture has some of them. */
+/** Zone numbers, of which an architecture has some: what old devices reach. */
 export const ZONE_DMA = 0;
+/** What 32-bit devices reach. */
 export const ZONE_DMA32 = 1;
+/** The rest that has a permanent kernel address. */
 export const ZONE_NORMAL = 2;
+/** What has none. */
 export const ZONE_HIGHMEM = 3;
+/** Zone numbers there are. */
 export const MAX_NR_ZONES = 4;
 /** Names in reports, by zone number. */
 export const ZONE_NAMES: readonly string[] = [
@@ -39,6 +43,7 @@ const PCP_MASK = (1 << PCP_SHIFT) - 1;
 /** Free blocks of one order. Guarded by the zone's lock. */
 export class FreeArea {
   readonly free_list: ListHead<Page> = new ListHead<Page>();
+  /** Entries of the list. */
   nr_free = 0;
 }
 

@@ -25,7 +25,9 @@ import type { Zone } from "./mmzone.ts";
 
 /** Locked by lock_page(). */
 export const PG_locked = 1 << 0;
+/** The contents are valid. */
 export const PG_uptodate = 1 << 3;
+/** Must be written out; dropped when the page is freed. */
 export const PG_dirty = 1 << 4;
 /** Belongs to a slab. */
 export const PG_slab = 1 << 7;

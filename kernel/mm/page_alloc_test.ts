@@ -248,6 +248,23 @@ Deno.test("a CPU's list gives the page freed last, or the cold one", () => {
   });
 });
 
+Deno.test("a page at hand costs the same virtual time on the fast path and the long way", () => {
+  const rig = new Rig();
+  const cost = rig.run(function* (t) {
+    const cycles: number[] = [];
+    for (const hook of [null, null, () => false]) {
+      rig.k.pages.should_fail = hook;
+      const start = t.cpu.clock;
+      const page = (yield* alloc_page(t, GFP_KERNEL))!;
+      cycles.push(t.cpu.clock - start);
+      yield* __free_page(t, page);
+    }
+    return cycles;
+  });
+  assert(cost[0] > cost[1], "the first one fills the list");
+  assertEquals(cost[1], cost[2]);
+});
+
 Deno.test("a full list gives a batch back to the zone", () => {
   const rig = new Rig();
   rig.run(function* (t) {

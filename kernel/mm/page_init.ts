@@ -41,8 +41,9 @@ const MEM_INIT = ksym("mem_init");
 
 const MiB = 2 ** 20;
 const GiB = 2 ** 30;
-/** sizeof(struct page): what the page map takes for each page. */
-const STRUCT_PAGE_BYTES = 56;
+/** sizeof(struct page), by sizeof(long): what the page map takes for each page. */
+const STRUCT_PAGE_BYTES_32 = 32;
+const STRUCT_PAGE_BYTES_64 = 56;
 /** Of the kernel image, for the boot message; the rest is code. */
 const IMAGE_DATA_BYTES = 3 * MiB;
 const IMAGE_INIT_BYTES = MiB / 2;
@@ -90,9 +91,12 @@ function find_zones(k: Kernel): Zone[] {
 function alloc_mem_map(t: Thread, zones: readonly Zone[]): void {
   const { bootmem } = t.k;
   const { pageBytes } = bootmem;
+  const struct = t.machine.spec.paging.format === "i386-pae"
+    ? STRUCT_PAGE_BYTES_32
+    : STRUCT_PAGE_BYTES_64;
   for (const zone of zones) {
     charge(t, 100);
-    const pages = Math.ceil(zone.spanned_pages * STRUCT_PAGE_BYTES / pageBytes);
+    const pages = Math.ceil(zone.spanned_pages * struct / pageBytes);
     const bytes = pages * pageBytes;
     const limit = bootmem.max_low_pfn * pageBytes;
     const from = Math.max(zone.zone_start_pfn * pageBytes, 16 * MiB);

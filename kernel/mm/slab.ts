@@ -50,8 +50,8 @@ export {
 export { slab_object_live, SlabObject } from "./slab_object.ts";
 export { kmem_cache_destroy, kmem_cache_shrink } from "./slab_shrink.ts";
 
-export const KMEM_CACHE_ALLOC = ksym("kmem_cache_alloc");
-export const KMEM_CACHE_FREE = ksym("kmem_cache_free");
+const KMEM_CACHE_ALLOC = ksym("kmem_cache_alloc");
+const KMEM_CACHE_FREE = ksym("kmem_cache_free");
 const KMEM_CACHE_CREATE = ksym("kmem_cache_create");
 
 /** No object shares a cache line that it need not share. */

@@ -6,13 +6,14 @@ import type { MachineSpec } from "../../arch/hw/spec.ts";
 import { ALIGN } from "../lib/bitops.ts";
 import { MAX_ORDER } from "./mmzone.ts";
 
-/** sizeof(struct slab) and sizeof(kmem_bufctl_t) on 64 bits. */
-const SLAB_BYTES = 48;
+/** sizeof(struct slab), by sizeof(long), and sizeof(kmem_bufctl_t). */
+const SLAB_BYTES_32 = 28;
+const SLAB_BYTES_64 = 48;
 const BUFCTL_BYTES = 4;
 /** Slabs of a higher order must be needed for a single object. */
 const BREAK_GFP_ORDER = 1;
 /** Most objects of one slab that an off-slab descriptor can chain. */
-const OFF_SLAB_LIMIT = (131072 - SLAB_BYTES) / BUFCTL_BYTES;
+const OFF_SLAB_LIMIT = (131072 - SLAB_BYTES_64) / BUFCTL_BYTES;
 
 /** The shape of a cache's slabs. */
 export interface SlabLayout {
@@ -54,6 +55,7 @@ export function slab_layout(
   hwcacheAlign: boolean,
 ): SlabLayout | null {
   const word = spec.paging.format === "i386-pae" ? 4 : 8;
+  const struct = word === 4 ? SLAB_BYTES_32 : SLAB_BYTES_64;
   const pageBytes = 2 ** spec.paging.pageShift;
   const { lineBytes } = spec.memory;
   let align = word;
@@ -65,19 +67,19 @@ export function slab_layout(
   let offSlab = size >= pageBytes / 8;
   for (let order = 0; order < MAX_ORDER; order++) {
     const space = pageBytes * 2 ** order;
-    const num = objectsIn(space, size, align, offSlab);
+    const num = objectsIn(space, size, align, offSlab ? 0 : struct);
     if (num === 0) continue;
     if (offSlab && num > OFF_SLAB_LIMIT) break;
-    let headBytes = offSlab ? 0 : slabHead(num, align);
+    let headBytes = offSlab ? 0 : slabHead(num, align, struct);
     let leftOver = space - headBytes - num * size;
     if (
       order < BREAK_GFP_ORDER && leftOver * 8 > space && order + 1 < MAX_ORDER
     ) {
       continue;
     }
-    if (offSlab && leftOver >= slabHead(num, align)) {
+    if (offSlab && leftOver >= slabHead(num, align, struct)) {
       offSlab = false; // there is room for the descriptor after all
-      headBytes = slabHead(num, align);
+      headBytes = slabHead(num, align, struct);
       leftOver -= headBytes;
     }
     const colourOff = Math.max(lineBytes, align);
@@ -94,19 +96,20 @@ export function slab_layout(
   return null;
 }
 
-function slabHead(num: number, align: number): number {
-  return ALIGN(SLAB_BYTES + num * BUFCTL_BYTES, align);
+function slabHead(num: number, align: number, struct: number): number {
+  return ALIGN(struct + num * BUFCTL_BYTES, align);
 }
 
+/** @param struct Bytes of the descriptor on the slab; 0 = it lies elsewhere. */
 function objectsIn(
   space: number,
   size: number,
   align: number,
-  offSlab: boolean,
+  struct: number,
 ): number {
-  if (offSlab) return Math.floor(space / size);
-  let num = Math.floor((space - SLAB_BYTES) / (size + BUFCTL_BYTES));
-  if (num > 0 && slabHead(num, align) + num * size > space) num--;
+  if (struct === 0) return Math.floor(space / size);
+  let num = Math.floor((space - struct) / (size + BUFCTL_BYTES));
+  if (num > 0 && slabHead(num, align, struct) + num * size > space) num--;
   return Math.max(0, num);
 }
 

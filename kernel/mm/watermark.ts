@@ -9,9 +9,11 @@ import { MAX_NR_ZONES, type Zone } from "./mmzone.ts";
 
 const INIT_PER_ZONE_PAGES_MIN = ksym("init_per_zone_pages_min");
 
-/** Which watermark to keep, and how far below it the request may go. */
+/** Which watermark to keep, and how far below it the request may go: `pages_min`. */
 export const ALLOC_WMARK_MIN = 0x02;
+/** `pages_low`. */
 export const ALLOC_WMARK_LOW = 0x04;
+/** `pages_high`. */
 export const ALLOC_WMARK_HIGH = 0x08;
 /** Cannot wait: a quarter lower. */
 export const ALLOC_HARDER = 0x10;
