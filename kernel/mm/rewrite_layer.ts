@@ -12,7 +12,8 @@
  *     purge_lock
  *       vmap_area_lock
  */
-import { enter, ksym, leave, type Steps, write_line } from "../../arch/asm.ts";
+import { enter, ksym, leave, load, type Steps, store } from "../../arch/asm.ts";
+import { Cell } from "../../arch/hw/cell.ts";
 import { CacheLine } from "../../arch/hw/line.ts";
 import { BUG_ON } from "../bug.ts";
 import { type Errno, IS_ERR_VALUE } from "../lib/errno.ts";
@@ -53,7 +54,7 @@ export class RewriteLayer extends AreaLayer<VmapArea> {
   /** Set by init. */
   state!: RewriteState;
   /** A13: __get_vm_area_node()'s pointer, if it is static. */
-  #static_va: VmapArea | null = null;
+  readonly #static_va: Cell<VmapArea | null> = new Cell("va", null);
 
   init(_t: Thread): void {
     this.state = new RewriteState(this.k);
@@ -138,9 +139,8 @@ export class RewriteLayer extends AreaLayer<VmapArea> {
     let va = yield* alloc_vmap_area(t, w, size, align, start, end, node, gfp);
     if (typeof va === "number") return va;
     if (w.quirks.staticArea) { // A13: read back after others may have written it
-      this.#static_va = va;
-      yield* write_line(t, w.list_line);
-      va = this.#static_va;
+      yield* store(t, this.#static_va, va);
+      va = (yield* load(t, this.#static_va))!;
     }
     vm.addr = va.va_start;
     va.private = vm;

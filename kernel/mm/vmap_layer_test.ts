@@ -30,27 +30,47 @@ import {
 /** Bytes of memory of the machines that run out of it. */
 const SMALL_MEMORY = 48 * 2 ** 20;
 
+/** Ways to map `pages`, each with its way to unmap. */
+const ways: {
+  name: string;
+  map: (t: Thread, pages: Page[]) => Steps<number>;
+  unmap: (t: Thread, addr: number, count: number) => Steps;
+}[] = [
+  {
+    name: "vmap",
+    map: (t, pages) => vmap(t, pages, pages.length, VM_MAP, PROT),
+    unmap: vunmap,
+  },
+  {
+    name: "vm_map_ram",
+    map: (t, pages) => vm_map_ram(t, pages, pages.length, -1, PROT),
+    unmap: vm_unmap_ram,
+  },
+];
+
+function* worker(t: Thread, n: number): Steps {
+  for (let i = 0; i < 150; i++) {
+    const count = 1 + (i * 7 + n) % 12;
+    const pages = yield* take_pages(t, count);
+    const [way, other] = i % 3 === 0 ? [ways[0], ways[1]] : [ways[1], ways[0]];
+    const addr = yield* way.map(t, pages);
+    const twin = yield* other.map(t, pages);
+    for (let p = 0; p < count; p++) {
+      yield* vstore(t, addr + p * PAGE_SIZE, 4, n * 1000 + p);
+      assertEquals(yield* vload(t, twin + p * PAGE_SIZE, 4), n * 1000 + p);
+    }
+    yield* way.unmap(t, addr, count);
+    yield* other.unmap(t, twin, count);
+    if (i % 40 === n) yield* vm_unmap_aliases(t);
+    const block = yield* vmalloc(t, 3 * PAGE_SIZE);
+    yield* vfree(t, block);
+    for (const page of pages) yield* __free_page(t, page);
+  }
+}
+
 for (const layer of ["rewrite", "vmlist"] as const) {
   const params: Partial<KernelParams> = { vmap: layer };
   const lazy = layer === "rewrite";
-
-  /** Ways to map `pages`, each with its way to unmap. */
-  const ways: {
-    name: string;
-    map: (t: Thread, pages: Page[]) => Steps<number>;
-    unmap: (t: Thread, addr: number, count: number) => Steps;
-  }[] = [
-    {
-      name: "vmap",
-      map: (t, pages) => vmap(t, pages, pages.length, VM_MAP, PROT),
-      unmap: vunmap,
-    },
-    {
-      name: "vm_map_ram",
-      map: (t, pages) => vm_map_ram(t, pages, pages.length, -1, PROT),
-      unmap: vm_unmap_ram,
-    },
-  ];
 
   for (const { name, map, unmap } of ways) {
     Deno.test(`${layer}: ${name} shows each page where it belongs`, () => {
@@ -200,28 +220,6 @@ for (const layer of ["rewrite", "vmlist"] as const) {
       assertEquals(t.k.vmalloc.vmlist, null);
     });
   });
-
-  function* worker(t: Thread, n: number): Steps {
-    for (let i = 0; i < 150; i++) {
-      const count = 1 + (i * 7 + n) % 12;
-      const pages = yield* take_pages(t, count);
-      const [way, other] = i % 3 === 0
-        ? [ways[0], ways[1]]
-        : [ways[1], ways[0]];
-      const addr = yield* way.map(t, pages);
-      const twin = yield* other.map(t, pages);
-      for (let p = 0; p < count; p++) {
-        yield* vstore(t, addr + p * PAGE_SIZE, 4, n * 1000 + p);
-        assertEquals(yield* vload(t, twin + p * PAGE_SIZE, 4), n * 1000 + p);
-      }
-      yield* way.unmap(t, addr, count);
-      yield* other.unmap(t, twin, count);
-      if (i % 40 === n) yield* vm_unmap_aliases(t);
-      const block = yield* vmalloc(t, 3 * PAGE_SIZE);
-      yield* vfree(t, block);
-      for (const page of pages) yield* __free_page(t, page);
-    }
-  }
 
   Deno.test(`${layer}: ${lazy ? "one flush serves many frees" : "every free flushes"}`, () => {
     runVm({ params: { ...params, lazy_max: 100 } }, function* (t) {

@@ -1,0 +1,349 @@
+import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import type { Steps } from "../../arch/asm.ts";
+import type { Cpu } from "../../arch/sim/cpu.ts";
+import type { Engine } from "../../arch/sim/engine.ts";
+import type { Policy } from "../../arch/sim/policy.ts";
+import { Rng } from "../lib/random.ts";
+import { list_entries } from "../lib/list.ts";
+import { check_areas } from "./vmap_layer.ts";
+import type { RewriteLayer } from "./rewrite_layer.ts";
+import { KernelBug } from "../bug.ts";
+import { kthread_join, kthread_run } from "../kthread.ts";
+import { testSpec } from "../testing.ts";
+import type { Thread } from "../thread.ts";
+import { count_ptes } from "./pgtable.ts";
+import { QUIRKS, unknownQuirks, VmapQuirks } from "./quirks.ts";
+import {
+  get_vm_area,
+  vfree,
+  vm_area_add_early,
+  vm_map_ram,
+  vm_unmap_aliases,
+  vm_unmap_ram,
+  vmalloc,
+  vmap,
+  vunmap,
+} from "./vmalloc.ts";
+import { VM_ALLOC, VM_MAP, VmStruct } from "./vm_struct.ts";
+import {
+  PAGE_SIZE,
+  pageOf,
+  PROT,
+  runVm,
+  take_pages,
+  VMALLOC_START,
+  type VmOptions,
+} from "./vm_testing.ts";
+
+/** Runs `main` with and without quirk `name`. */
+function both<T>(
+  name: string,
+  options: VmOptions,
+  main: (t: Thread) => Steps<T>,
+): { repaired: T; quirky: T } {
+  const params = { ...options.params, vmap_quirk: new Set([name]) };
+  return {
+    repaired: runVm(options, main).result,
+    quirky: runVm({ ...options, params }, main).result,
+  };
+}
+
+/** What `main` returns, or the headline of the oops that ends it. */
+function outcome<T>(run: () => T): T | string {
+  try {
+    return run();
+  } catch (e) {
+    if (e instanceof KernelBug) return e.headline;
+    throw e;
+  }
+}
+
+Deno.test("QUIRKS has a boolean for each name, and no name twice", () => {
+  const names = QUIRKS.map(({ name }) => name);
+  assertEquals(new Set(names).size, names.length);
+  const none = Object.values(new VmapQuirks(new Set()));
+  assert(none.every((on) => on === false));
+  for (const name of names) {
+    if (name === "no-init-check") continue; // asked before there is a VmapQuirks
+    const on = Object.values(new VmapQuirks(new Set([name])));
+    assert(on.some((o) => o === true), name);
+  }
+});
+
+Deno.test("unknownQuirks() names the nearest quirk there is", () => {
+  assertEquals(unknownQuirks(["posted-search"]), []);
+  assertEquals(unknownQuirks(["postedsearch"]), [
+    'Cannot switch on the quirk "postedsearch" as there is no such quirk: did you mean "posted-search"?',
+  ]);
+});
+
+Deno.test("posted-search: a larger area is laid over what follows the first hole (A1)", () => {
+  const { repaired, quirky } = both("posted-search", {}, function* (t) {
+    const pages = yield* take_pages(t, 4);
+    const a = yield* vmap(t, pages, 1, VM_MAP, PROT);
+    const b = yield* vmap(t, pages, 4, VM_MAP, PROT);
+    yield* vunmap(t, a);
+    yield* vm_unmap_aliases(t);
+    const c = yield* vmap(t, pages, 4, VM_MAP, PROT);
+    yield* vm_unmap_aliases(t);
+    const left = count_ptes(t.k, b, b + 4 * PAGE_SIZE);
+    return [pageOf(b), pageOf(c), t.k.vmalloc.pte_not_none, left];
+  });
+  assertEquals(repaired, [3, 9, 0, 4]);
+  assertEquals(quirky, [3, -1, 1, 2]); // two of b's pages are gone
+});
+
+Deno.test("retry-from-failure: an allocation that purges fails all the same (A5)", () => {
+  const { repaired, quirky } = both(
+    "retry-from-failure",
+    { pages: 16 },
+    function* (t) {
+      const pages = yield* take_pages(t, 8);
+      const a = yield* vmap(t, pages, 8, VM_MAP, PROT);
+      yield* vunmap(t, a);
+      const b = yield* vmap(t, pages, 8, VM_MAP, PROT);
+      const c = yield* vmap(t, pages, 8, VM_MAP, PROT);
+      return [pageOf(a), pageOf(b), pageOf(c)];
+    },
+  );
+  assertEquals(repaired, [0, 0, -1]);
+  assertEquals(quirky, [0, -1, 0]);
+});
+
+Deno.test("no-overflow-check: a size that wraps lands on top of others (A6)", () => {
+  const { repaired, quirky } = both("no-overflow-check", {}, function* (t) {
+    yield* get_vm_area(t, PAGE_SIZE, VM_ALLOC);
+    const huge = yield* get_vm_area(t, 64 * 2 ** 40, VM_ALLOC);
+    return huge === null ? -1 : pageOf(huge.addr);
+  });
+  assertEquals(repaired, -1);
+  assertEquals(quirky, 0);
+});
+
+Deno.test("leak-on-failure: each failed allocation costs a descriptor (A10)", () => {
+  const { repaired, quirky } = both(
+    "leak-on-failure",
+    { pages: 16 },
+    function* (t) {
+      for (let i = 0; i < 5; i++) yield* get_vm_area(t, 2 ** 20, VM_ALLOC);
+      return t.k.slab.inUse().get("vmap_area") ?? 0;
+    },
+  );
+  assertEquals(repaired, 0);
+  assertEquals(quirky, 5);
+});
+
+Deno.test("double-free-accepted: the second vfree() follows a freed vm_struct (A12)", () => {
+  const run = (quirks: string[]) =>
+    outcome(() =>
+      runVm({ params: { vmap_quirk: new Set(quirks) } }, function* (t) {
+        const addr = yield* vmalloc(t, PAGE_SIZE);
+        yield* vfree(t, addr);
+        yield* vfree(t, addr);
+        assertEquals(t.k.vmap.check(), []);
+        return t.k.printk.warnings;
+      }).result
+    );
+  assertEquals(run([]), 1);
+  assertStringIncludes(
+    String(run(["double-free-accepted"])),
+    "not on vmlist",
+  );
+});
+
+Deno.test("no-vmlist-import: what was mapped before vmalloc_init() is handed out again (A14)", () => {
+  const options: VmOptions = {
+    before: (t) => {
+      const vm = new VmStruct();
+      vm.reset(VM_ALLOC, 8 * PAGE_SIZE, 0);
+      vm.addr = VMALLOC_START;
+      vm_area_add_early(t, vm);
+    },
+  };
+  const { repaired, quirky } = both(
+    "no-vmlist-import",
+    options,
+    function* (t) {
+      const pages = yield* take_pages(t, 2);
+      return pageOf(yield* vmap(t, pages, 2, VM_MAP, PROT));
+    },
+  );
+  assertEquals(repaired, 9); // a page is kept free behind the other
+  assertEquals(quirky, 0);
+});
+
+Deno.test("no-init-check: vm_unmap_aliases() before vmalloc_init() oopses (A15)", () => {
+  const run = (quirks: string[]) =>
+    outcome(() => {
+      const params = { vmap_quirk: new Set(quirks) };
+      const before = (t: Thread) => [...vm_unmap_aliases(t)];
+      // deno-lint-ignore require-yield
+      return runVm({ params, before }, function* () {
+        return "booted";
+      }).result;
+    });
+  assertEquals(run([]), "booted");
+  assertStringIncludes(run(["no-init-check"]), "before vmalloc_init()");
+});
+
+Deno.test("aliases-skip-full-blocks: pages of a block that is all handed out stay mapped (B1)", () => {
+  const { repaired, quirky } = both(
+    "aliases-skip-full-blocks",
+    {},
+    function* (t) {
+      const pages = yield* take_pages(t, 64);
+      const at: number[] = [];
+      for (let i = 0; i < 16; i++) {
+        at.push(yield* vm_map_ram(t, pages, 64, -1, PROT));
+      }
+      yield* vm_unmap_ram(t, at[5], 64);
+      yield* vm_unmap_aliases(t);
+      const left = count_ptes(t.k, at[5], at[5] + 64 * PAGE_SIZE);
+      return [left, t.k.vmalloc.flushes];
+    },
+  );
+  assertEquals(repaired, [0, 1]);
+  assertEquals(quirky, [64, 0]);
+});
+
+Deno.test("odd-block-size: 3000 CPUs make blocks of 699 pages, and the twelfth map traps (B6)", () => {
+  const spec = testSpec(1);
+  const run = (quirks: string[]) =>
+    outcome(() =>
+      runVm({
+        spec: { ...spec, kernel: { ...spec.kernel, nrCpus: 3000 } },
+        params: { vmap_quirk: new Set(quirks) },
+      }, function* (t) {
+        const pages = yield* take_pages(t, 64);
+        for (let i = 0; i < 12; i++) {
+          yield* vm_map_ram(t, pages, 64, -1, PROT);
+        }
+        return t.k.vmap.counters().blocks;
+      }).result
+    );
+  assertEquals(run([]), 2); // of 512 pages
+  assertStringIncludes(String(run(["odd-block-size"])), "another block");
+});
+
+Deno.test("size-in-32-bits: 0x100041 pages are taken for 65, and none for some (B13)", () => {
+  const run = (quirks: string[], count: number) =>
+    outcome(() =>
+      runVm({ params: { vmap_quirk: new Set(quirks) } }, function* (t) {
+        const pages = yield* take_pages(t, 65);
+        const addr = yield* vm_map_ram(t, pages, count, -1, PROT);
+        return addr === 0 ? 0 : count_ptes(t.k, addr, addr + 2 ** 20);
+      }).result
+    );
+  assertEquals(run([], 0), 0);
+  assertEquals(run(["size-in-32-bits"], 0x100041), 65);
+  assertStringIncludes(String(run(["size-in-32-bits"], 0)), "vb_alloc");
+});
+
+Deno.test("unchecked-dirty: a second vm_unmap_ram() goes unnoticed and the block leaks (B15)", () => {
+  const run = (quirks: string[], twice: boolean) =>
+    outcome(() =>
+      runVm({ params: { vmap_quirk: new Set(quirks) } }, function* (t) {
+        const pages = yield* take_pages(t, 64);
+        const sizes = [
+          ...new Array<number>(64).fill(1),
+          ...new Array<number>(15).fill(64),
+        ];
+        const at: number[] = [];
+        for (const n of sizes) {
+          at.push(yield* vm_map_ram(t, pages, n, -1, PROT));
+        }
+        if (twice) yield* vm_unmap_ram(t, at[0], 1);
+        for (let i = 0; i < sizes.length; i++) {
+          yield* vm_unmap_ram(t, at[i], sizes[i]);
+        }
+        return t.k.vmap.counters().blocks;
+      }).result
+    );
+  assertEquals(run([], false), 0);
+  assertStringIncludes(String(run([], true)), "not mapped");
+  assertEquals(run(["unchecked-dirty"], true), 1);
+});
+
+/** Any CPU that is due soon, by seed: orders that exact time never gives. */
+class Jitter implements Policy {
+  readonly #random: Rng;
+
+  constructor(seed: number) {
+    this.#random = new Rng(seed);
+  }
+
+  pick(engine: Engine): Cpu | null {
+    const first = engine.queue.keyOf(engine.queue.first());
+    if (first === Infinity) return null;
+    const due = engine.cpus.filter((c) =>
+      engine.queue.keyOf(c.id) < first + 20000
+    );
+    return due[this.#random.below(due.length)];
+  }
+
+  horizon(): number {
+    return -Infinity;
+  }
+}
+
+/**
+ * Two CPUs that vmap and vunmap and one that purges and looks, in many orders.
+ *
+ * @returns What it saw, what the checks say at the end, or the oops.
+ */
+function race(quirk: string): string | string[] {
+  const params = { vmap_quirk: new Set([quirk]), lazy_max: 10 };
+  let found: string | string[] = [];
+  for (let seed = 1; seed <= 60 && found.length === 0; seed++) {
+    const engine = { policy: new Jitter(seed), runAheadCycles: 0 };
+    found = outcome(() =>
+      runVm({ cpus: 3, params, engine, pages: 200 }, function* (t) {
+        const seen: string[] = [];
+        const watch = (t: Thread) => watcher(t, seen);
+        const threads: Thread[] = [];
+        for (const fn of [mapper, mapper, watch]) {
+          threads.push(yield* kthread_run(t, fn, "race"));
+        }
+        for (const p of threads) yield* kthread_join(t, p);
+        return [...seen, ...t.k.vmap.check()];
+      }).result
+    );
+  }
+  return found;
+}
+
+function* mapper(t: Thread): Steps {
+  const pages = yield* take_pages(t, 4);
+  for (let i = 0; i < 20; i++) {
+    const addr = yield* vmap(t, pages, 1 + i % 4, VM_MAP, PROT);
+    if (addr !== 0) yield* vunmap(t, addr);
+  }
+}
+
+/** Areas, entries in use and vmlist agree at every moment. */
+function* watcher(t: Thread, seen: string[]): Steps {
+  const layer = t.k.vmap as RewriteLayer;
+  for (let i = 0; i < 40; i++) {
+    yield* vm_unmap_aliases(t);
+    const areas = list_entries(layer.state.vmap_area_list);
+    seen.push(...check_areas(t.k, areas));
+  }
+}
+
+Deno.test("no order of three CPUs upsets the default", () => {
+  assertEquals(race(""), []);
+});
+
+for (
+  const [quirk, id, what] of [
+    ["lazy-counter-after-flag", "A8", "vmap_lazy_nr"],
+    ["free-before-unlink", "A11", "has no area"],
+    ["static-vmap-area", "A13", ""],
+  ]
+) {
+  Deno.test(`${quirk}: some order of three CPUs shows it (${id})`, () => {
+    const found = race(quirk);
+    assert(found.length > 0);
+    assertStringIncludes(String(found), what);
+  });
+}
