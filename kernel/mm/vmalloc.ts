@@ -203,7 +203,7 @@ export function* __vmalloc_node(
   charge(t, 16);
   const { start, end, page_size } = k.vmalloc;
   const nr_pages = Math.ceil(size / page_size);
-  if (!(nr_pages > 0 && nr_pages <= k.machine.memory.nrFrames)) {
+  if (!(nr_pages > 0 && nr_pages <= k.bootmem.max_pfn)) {
     leave(t);
     return 0;
   }

@@ -140,14 +140,14 @@ function modules_range(
   };
 }
 
-/** Warns that vmalloc space has run out. */
-export function vmalloc_warn_space(t: Thread, _size: number): void {
+/** Counts a request that found no room, and warns now and then. */
+export function vmalloc_warn_space(t: Thread, what: string): void {
   const state = t.k.vmalloc;
   state.failures++;
   if (!state.ratelimit(t)) return;
   printk(
     t,
     KERN_WARNING,
-    "vmap allocation failed: use vmalloc=<size> to increase size.",
+    `${what} use vmalloc=<size> to increase size.`,
   );
 }

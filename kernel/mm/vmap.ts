@@ -34,7 +34,7 @@ export function* vmap(
   const caller = caller_of(t);
   enter(t, VMAP);
   charge(t, 12);
-  if (count > t.machine.memory.nrFrames) {
+  if (count > t.k.bootmem.max_pfn) {
     leave(t);
     return 0;
   }

@@ -353,7 +353,7 @@ export function* alloc_vmap_area(
     // A5: the search starts over, not where it gave up.
     if (!w.quirks.retryFromFailure) addr = w.align(vstart, align);
   }
-  vmalloc_warn_space(t, size);
+  vmalloc_warn_space(t, "vmap allocation failed:");
   if (!w.quirks.leakOnFailure) { // A10
     yield* kmem_cache_free(t, w.area_cache(t), va);
   }

@@ -38,6 +38,7 @@ import {
   VM_MAP,
   type VmStruct,
 } from "./vm_struct.ts";
+import { vmalloc_warn_space } from "./vmalloc_state.ts";
 import { vmap, vunmap } from "./vmap.ts";
 import {
   check_areas,
@@ -87,7 +88,9 @@ export class VmlistLayer implements VmapLayer {
       __vmlist_link(t, vm, this.#prev);
     }
     yield* write_unlock(t, vmlist_lock);
-    return addr >= 0 ? 0 : err(EBUSY);
+    if (addr >= 0) return 0;
+    vmalloc_warn_space(t, "allocation failed: out of vmalloc space -");
+    return err(EBUSY);
   }
 
   /** First fit. Locks: vmlist_lock held for writing. @returns The address, or -1. */
