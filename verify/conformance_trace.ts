@@ -35,6 +35,8 @@ export interface AddressRange {
 
 /** First line of a trace: the machine and the code it was recorded on. */
 export interface TraceHeader {
+  /** The line as it stands in the file. */
+  readonly text: string;
   readonly variant: TraceVariant;
   /** CPUs, all possible and all online. */
   readonly nrCpus: number;
@@ -199,6 +201,7 @@ function readHeader(f: Fields): TraceHeader {
     f.oneOf("vmap_bbmap_bits", [null]);
   }
   return {
+    text: f.text,
     variant,
     nrCpus: f.integer("nr_cpus", 1, 4096),
     space: { start, end },
