@@ -20,7 +20,7 @@ import type { Context } from "../arch/sim/context.ts";
 import type { Cpu } from "../arch/sim/cpu.ts";
 import type { InterruptHandler } from "../arch/sim/engine.ts";
 import type { StepIterator } from "../arch/sim/steps.ts";
-import { BUG } from "./bug.ts";
+import { BUG, BUG_ON } from "./bug.ts";
 import { hrtimer_interrupt } from "./hrtimer.ts";
 import {
   CALL_FUNCTION_SINGLE_VECTOR,
@@ -165,6 +165,11 @@ function* do_interrupt(t: Thread, vector: number): Steps {
     default:
       BUG(t, `unexpected interrupt vector ${vector}`);
   }
+  BUG_ON(
+    t,
+    t.preempt_count !== 0 || t.softirq_count !== 0,
+    `interrupt ${vector} left preempt_count at ${t.preempt_count}`,
+  );
   charge_cycles(t, exitCycles);
 }
 

@@ -8,11 +8,11 @@
 import {
   charge,
   charge_cycles,
-  cpu_relax,
   enter,
   ksym,
   leave,
   local_irq_enable,
+  read_line,
   spin_until,
   type Steps,
   store,
@@ -24,7 +24,7 @@ import { EINVAL, err, type Errno } from "./lib/errno.ts";
 import { fork_thread } from "./kthread.ts";
 import { KERN_INFO, printk } from "./printk.ts";
 import { cpu_idle } from "./sched/idle.ts";
-import { init_idle, set_rq_online } from "./sched/sched.ts";
+import { init_idle, set_rq_online, this_rq } from "./sched/sched.ts";
 import type { Thread } from "./thread.ts";
 import { tick_setup_sched_timer } from "./tick.ts";
 
@@ -46,10 +46,12 @@ const TRAMPOLINE_US = 50;
 /** Spins for `us` microseconds. Context: any. */
 export function* udelay(t: Thread, us: number): Steps {
   enter(t, __DELAY);
+  // Not cpu_relax(): that would park on whatever was loaded before.
+  const { line } = this_rq(t).lock.slock;
   for (let left = us; left > 0; left -= DELAY_CHUNK_US) {
     const chunk = Math.min(left, DELAY_CHUNK_US);
     charge_cycles(t, t.k.machine.toCycles(chunk * 1000));
-    yield* cpu_relax(t);
+    yield* read_line(t, line); // interrupts come in here
   }
   leave(t);
 }

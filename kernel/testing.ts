@@ -2,8 +2,13 @@
  * Small kernels for tests: the pieces below memory management, booted, and a
  * thread function to run on them.
  */
-import type { Steps } from "../arch/asm.ts";
-import { local_irq_disable, local_irq_enable } from "../arch/asm.ts";
+import {
+  charge_cycles,
+  local_irq_disable,
+  local_irq_enable,
+  read_line,
+  type Steps,
+} from "../arch/asm.ts";
 import { Machine } from "../arch/hw/machine.ts";
 import { generic } from "../arch/hw/presets/generic.ts";
 import { findPreset } from "../arch/hw/presets/index.ts";
@@ -46,6 +51,26 @@ export interface KernelRun<T> {
   readonly stopped: StopReason;
   /** Every CPU's clock at the end, cycles. */
   readonly clocks: number[];
+}
+
+/** Longest stretch of work that no interrupt can come into, cycles. */
+const SPEND_CHUNK_CYCLES = 20_000;
+
+/**
+ * Works for `cycles`, letting interrupts in. Not cpu_relax(): that parks the CPU
+ * if the last thing it did was to load one cell.
+ */
+export function* spend(t: Thread, cycles: number): Steps {
+  const { line } = t.k.sched.rqs[t.cpu.id].lock.slock;
+  for (let left = cycles; left > 0; left -= SPEND_CHUNK_CYCLES) {
+    charge_cycles(t, Math.min(left, SPEND_CHUNK_CYCLES));
+    yield* read_line(t, line);
+  }
+}
+
+/** {@linkcode spend} in milliseconds. */
+export function spendMs(t: Thread, ms: number): Steps {
+  return spend(t, t.k.machine.toCycles(ms * 1e6));
 }
 
 /** The default machine with `cpus` CPUs. */

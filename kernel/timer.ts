@@ -13,16 +13,16 @@
  */
 import {
   charge,
-  cpu_relax,
   enter,
   ksym,
   leave,
+  read_line,
+  send_ipi,
   type Steps,
 } from "../arch/asm.ts";
 import { CacheLine } from "../arch/hw/line.ts";
 import { BUG_ON } from "./bug.ts";
 import { RESCHEDULE_VECTOR } from "./irq_vectors.ts";
-import { send_ipi } from "../arch/asm.ts";
 import type { Kernel } from "./kernel.ts";
 import {
   list_add_tail,
@@ -226,7 +226,9 @@ export function* del_timer_sync(t: Thread, timer: Timer): Steps<boolean> {
       leave(t);
       return pending;
     }
-    yield* cpu_relax(t);
+    // The pause of Linux's loop; not cpu_relax(), which would park on whatever
+    // was loaded before.
+    yield* read_line(t, base.lock.slock.line);
   }
 }
 
