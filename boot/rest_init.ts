@@ -16,7 +16,11 @@ import { cpu_idle } from "../kernel/sched/idle.ts";
 import { schedule } from "../kernel/sched/sched.ts";
 import { setup_boot_clock, smp_init } from "../kernel/smpboot.ts";
 import { smp_call_init } from "../kernel/smp.ts";
-import { preempt_enable, type Thread } from "../kernel/thread.ts";
+import {
+  preempt_disable,
+  preempt_enable,
+  type Thread,
+} from "../kernel/thread.ts";
 import { init_workqueues } from "../kernel/workqueue.ts";
 import { free_initmem } from "./free_initmem.ts";
 import { HostDoor } from "./host_door.ts";
@@ -51,6 +55,7 @@ export function* rest_init(t: Thread): Steps {
   yield* kthread_run(t, kernel_init, "init");
   preempt_enable(t); // it counts as an idle thread until now
   yield* schedule(t);
+  preempt_disable(t);
   leave(t);
   yield* cpu_idle(t);
 }

@@ -15,6 +15,7 @@ import {
   safe_halt,
   type Steps,
 } from "../../arch/asm.ts";
+import { BUG_ON } from "../bug.ts";
 import {
   tick_nohz_restart_sched_tick,
   tick_nohz_stop_sched_tick,
@@ -29,6 +30,7 @@ const DEFAULT_IDLE = ksym("default_idle");
 /** What an idle thread does, for ever. Context: preemption off by one, nothing held. */
 export function* cpu_idle(t: Thread): Steps<never> {
   enter(t, CPU_IDLE);
+  BUG_ON(t, t.preempt_count !== 1, "idle loop entered with preemption on");
   const rq = this_rq(t);
   rq.polling = true;
   for (;;) {

@@ -154,7 +154,7 @@ export function* schedule(t: Thread): Steps {
   enter(t, SCHEDULE);
   BUG_ON(
     t,
-    t.isInterrupt || t.preempt_count > 0 || t.softirq_count > 0,
+    t.isInterrupt || t.preempt_count !== 0 || t.softirq_count > 0,
     `scheduling while atomic: ${t.task.name}/${t.task.pid}`,
   );
   do {
