@@ -12,8 +12,10 @@ export function bareMachine(
   options: EngineOptions = {},
   onIrq: (t: MachineContext, vector: number) => Steps<unknown> = noHandler,
 ): Machine {
+  const preset = findPreset("opteron-2x4");
   const machine = new Machine(
-    { ...findPreset("opteron-2x4"), ...change },
+    // Without jitter, so that tests can state cycles.
+    { ...preset, cache: { ...preset.cache, jitterCycles: 0 }, ...change },
     1,
     options,
   );

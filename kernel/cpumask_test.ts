@@ -1,6 +1,6 @@
 import { assertEquals } from "@std/assert";
 import { CpuMask } from "./cpumask.ts";
-import { Rng } from "./lib/random.ts";
+import { Rng } from "../arch/sim/random.ts";
 
 Deno.test("CpuMask behaves like a set of numbers", () => {
   const rng = new Rng(1);

@@ -13,6 +13,7 @@
  */
 import type { Cpu, ParkingPlace } from "../sim/cpu.ts";
 import type { Engine } from "../sim/engine.ts";
+import { Rng } from "../sim/random.ts";
 import type { MachineSpec } from "./spec.ts";
 
 /** No CPU has the line. */
@@ -48,8 +49,12 @@ export class Coherence {
   readonly #memoryLocal: number;
   readonly #memoryRemote: number;
   readonly #words: number;
+  readonly #jitter: number;
+  readonly #rng: Rng;
 
-  constructor(readonly engine: Engine, spec: MachineSpec) {
+  constructor(readonly engine: Engine, spec: MachineSpec, seed: number) {
+    this.#jitter = spec.cache.jitterCycles + 1;
+    this.#rng = new Rng(seed);
     this.#hit = spec.cache.hitCycles;
     this.#sameSocket = spec.cache.sameSocketCycles;
     this.#otherSocket = spec.cache.otherSocketCycles;
@@ -122,7 +127,8 @@ export class Coherence {
   /** Queues behind the request under way. */
   #transfer(cpu: Cpu, line: CacheLine, latency: number): number {
     const start = cpu.clock > line.busyUntil ? cpu.clock : line.busyUntil;
-    line.busyUntil = start + latency;
+    const late = this.#jitter > 1 ? this.#rng.next_u32() % this.#jitter : 0;
+    line.busyUntil = start + latency + late;
     return line.busyUntil;
   }
 }

@@ -46,7 +46,7 @@ export class Machine {
       wakeCycles: spec.idle.wakeCycles,
       ...options,
     });
-    this.coherence = new Coherence(this.engine, spec);
+    this.coherence = new Coherence(this.engine, spec, seed);
     this.memory = new PhysMemory(spec);
     this.#pageBytes = 2 ** spec.paging.pageShift;
     this.#pageOfByte = 1 / this.#pageBytes;

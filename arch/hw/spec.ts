@@ -83,6 +83,12 @@ export interface MachineSpec {
     readonly memoryLocalCycles: number;
     /** Line in memory of another node. */
     readonly memoryRemoteCycles: number;
+    /**
+     * Transfers between CPUs take up to this much longer, evenly spread: what
+     * they meet on the way. Seeded. 0 = never; then threads can fall into a
+     * pattern, one shut out of a lock for good, that no real machine keeps.
+     */
+    readonly jitterCycles: number;
   };
   /** What a locked instruction adds. */
   readonly atomic: {

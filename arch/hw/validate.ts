@@ -146,6 +146,7 @@ const SHAPE: Shape = {
     otherSocketCycles: cycles,
     memoryLocalCycles: cycles,
     memoryRemoteCycles: cycles,
+    jitterCycles: cycles,
   },
   atomic: { lockedCycles: cycles },
   tlb: {

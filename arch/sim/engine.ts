@@ -166,13 +166,16 @@ export class Engine {
     (place.waiters ??= []).push(cpu);
   }
 
-  /** Lets every CPU parked on `place` look again at time `at`. */
+  /**
+   * Lets every CPU parked on `place` look again at time `at`: a cycle apart, in
+   * the order in which they parked, so that no CPU number is favoured.
+   */
   wake(place: ParkingPlace, at: number): void {
     const waiters = place.waiters!;
     for (let i = 0; i < waiters.length; i++) {
       const cpu = waiters[i];
       cpu.parkedOn = null;
-      cpu.wakeAt = Math.max(at, cpu.clock);
+      cpu.wakeAt = Math.max(at + i, cpu.clock);
       this.reschedule(cpu);
     }
     waiters.length = 0;

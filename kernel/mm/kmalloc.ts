@@ -13,9 +13,12 @@ import { DONE, Ready } from "./_ready.ts";
 import { __GFP_NOWARN, __GFP_ZERO } from "./gfp.ts";
 import { MAX_ORDER } from "./mmzone.ts";
 import {
+  ALLOC_INSTRUCTIONS,
   array_pop,
   array_push,
   check_free,
+  FREE_INSTRUCTIONS,
+  FREE_INSTRUCTIONS_NUMA,
   kmem_cache_create,
   type KmemCache,
   Slab,
@@ -123,7 +126,7 @@ export function kmalloc_node(
   if (
     !remote && ac !== undefined && ac.avail > 0 && (gfp & __GFP_ZERO) === 0
   ) {
-    charge(t, 24);
+    charge(t, ALLOC_INSTRUCTIONS - 14);
     const obj = array_pop(cache, ac);
     leave(t);
     return cache.ready.give(obj);
@@ -147,7 +150,6 @@ export function kzalloc(
 export function kfree(t: Thread, obj: SlabObject | null): Steps {
   if (obj === null) return DONE;
   enter(t, KFREE);
-  charge(t, 8);
   const cache = check_free(t, obj._slab?.cache ?? null, obj);
   const ac = cache.array[t.cpu.id];
   if (
@@ -157,7 +159,7 @@ export function kfree(t: Thread, obj: SlabObject | null): Steps {
     leave(t);
     return cache_free_slow(t, cache, obj, KFREE);
   }
-  charge(t, cache.numa ? 30 : 22);
+  charge(t, cache.numa ? FREE_INSTRUCTIONS_NUMA : FREE_INSTRUCTIONS);
   array_push(cache, ac, obj);
   leave(t);
   return DONE;

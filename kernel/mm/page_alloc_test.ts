@@ -10,7 +10,7 @@ import { generic } from "../../arch/hw/presets/generic.ts";
 import { findPreset } from "../../arch/hw/presets/index.ts";
 import { KernelBug } from "../bug.ts";
 import { list_entries } from "../lib/list.ts";
-import { Rng } from "../lib/random.ts";
+import { Rng } from "../../arch/sim/random.ts";
 import type { Thread } from "../thread.ts";
 import { Rig } from "./_rig.ts";
 import { check_zone } from "./buddy.ts";

@@ -3,7 +3,7 @@ import type { Steps } from "../../arch/asm.ts";
 import type { Cpu } from "../../arch/sim/cpu.ts";
 import type { Engine } from "../../arch/sim/engine.ts";
 import type { Policy } from "../../arch/sim/policy.ts";
-import { Rng } from "../lib/random.ts";
+import { Rng } from "../../arch/sim/random.ts";
 import { list_entries } from "../lib/list.ts";
 import { check_areas } from "./vmap_layer.ts";
 import type { RewriteLayer } from "./rewrite_layer.ts";

@@ -9,7 +9,7 @@ import fc from "fast-check";
 import type { Steps } from "../../arch/asm.ts";
 import { findPreset } from "../../arch/hw/presets/index.ts";
 import { KernelBug } from "../bug.ts";
-import { Rng } from "../lib/random.ts";
+import { Rng } from "../../arch/sim/random.ts";
 import type { Thread } from "../thread.ts";
 import { Rig } from "./_rig.ts";
 import { check_zone } from "./buddy.ts";

@@ -71,14 +71,15 @@ export const FAMILY_10H_CORE: Pick<
     otherSocketCycles: 282,
     memoryLocalCycles: 231,
     memoryRemoteCycles: 293,
+    jitterCycles: 53,
   },
-  atomic: { lockedCycles: 27 },
+  atomic: { lockedCycles: 18 },
   tlb: {
     l1: { entries: 48, ways: 48 },
     l2: { entries: 512, ways: 4 },
     large: { entries: 128, ways: 2 },
     l2HitCycles: 5,
-    walkCycles: 20,
+    walkCycles: 24,
     walkCachesUpper: true,
     invlpgCycles: 240,
     flushCycles: 250,
@@ -125,9 +126,14 @@ export const FAMILY_10H_SOURCES: readonly Source[] = [
     source: `${COREY}: DRAM one hop away 255 cycles, scaled to 2.3 GHz`,
   },
   {
+    field: "cache.jitterCycles",
+    source:
+      `chosen: 53, by which ${MEMORY} differ between regular and random access on Shanghai: 99 to 122 ns, 228 to 281 cycles of this clock`,
+  },
+  {
     field: "atomic.lockedCycles",
     source:
-      `chosen: between 18 (${INSTRUCTIONS}: XCHG with memory, which locks, 21 to 22 cycles with its load of 3) and 27 (recalled, not checked: David, Guerraoui and Trigonakis, Everything You Always Wanted to Know About Synchronization but Were Afraid to Ask, SOSP 2013, Opteron: atomics on a modified line 110 cycles, a store 83)`,
+      `${INSTRUCTIONS}: XCHG with memory, which locks, 21 to 22 cycles with its load of 3. Up to 27 elsewhere (recalled, not checked: David, Guerraoui and Trigonakis, Everything You Always Wanted to Know About Synchronization but Were Afraid to Ask, SOSP 2013, Opteron: atomics on a modified line 110 cycles, a store 83)`,
   },
   {
     field: "tlb.l1",
@@ -152,7 +158,7 @@ export const FAMILY_10H_SOURCES: readonly Source[] = [
   {
     field: "tlb.walkCycles",
     source:
-      `chosen: 20 beside the last table's read; ${MEMORY} rise by 22 to 30 cycles over an L2 TLB hit where pages no longer fit that TLB: 55 to 79 or 85 (Shanghai), 68 to 90 and 70 to 97 (Agena)`,
+      `chosen: 24 beside the last table's read; ${MEMORY} rise by 22 to 30 cycles over an L2 TLB hit where pages no longer fit that TLB: 55 to 79 or 85 (Shanghai), 68 to 90 and 70 to 97 (Agena)`,
   },
   {
     field: "tlb.walkCachesUpper",

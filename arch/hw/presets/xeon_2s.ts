@@ -34,6 +34,7 @@ export const xeon2s: MachineSpec = {
     otherSocketCycles: 313,
     memoryLocalCycles: 247,
     memoryRemoteCycles: 406,
+    jitterCycles: 30,
   },
   atomic: { lockedCycles: 18 },
   tlb: {
@@ -97,6 +98,10 @@ export const xeon2s: MachineSpec = {
       field: "cache.memoryRemoteCycles",
       source:
         "chosen: 140 ns, within 130 to 150 (recalled, not checked: Intel Memory Latency Checker on two-socket Ice Lake-SP)",
+    },
+    {
+      field: "cache.jitterCycles",
+      source: "chosen: 30, a tenth of the way between sockets",
     },
     {
       field: "atomic.lockedCycles",

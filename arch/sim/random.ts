@@ -8,9 +8,6 @@
  * 2^128 - 1, four 32-bit words and no multiplication wider than 32 bits. Its
  * state is filled by a Weyl sequence through MurmurHash3's 32-bit finalizer,
  * so that seeds 1 and 2 have nothing in common.
- *
- * Differs from Linux, whose random32() is a combined Tausworthe generator with
- * per-CPU state: there is one state per `Rng`, and no global one.
  */
 
 const TWO_32 = 2 ** 32;
