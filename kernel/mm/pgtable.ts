@@ -174,7 +174,7 @@ export function populate(
 function leaf_table_end(k: Kernel, addr: number, end: number): number {
   const format = k.machine.mmu.format;
   const span = format.spanBytes(format.levels.length - 2);
-  const next = addr - addr % span + span;
+  const next = (Math.floor(addr / span) + 1) * span; // exact: a power of two
   return next < end ? next : end;
 }
 
@@ -200,8 +200,9 @@ function* set_range(
   const format = machine.mmu.format;
   const leaf = format.levels.length - 1;
   const pageBytes = machine.memory.pageBytes;
-  const perLine = machine.spec.memory.lineBytes >> 3;
-  const run = pte_scratch(t).set;
+  const scratch = pte_scratch(t);
+  const perLine = 1 << scratch.lineShift;
+  const run = scratch.set;
   let nr = first;
   for (let addr = start; addr < end;) {
     let table = pte_table(t, mm, addr);
@@ -295,13 +296,14 @@ export function* vunmap_page_range(
   const format = machine.mmu.format;
   const leaf = format.levels.length - 1;
   const pageBytes = machine.memory.pageBytes;
-  const perLine = machine.spec.memory.lineBytes >> 3;
-  const run = pte_scratch(t).clear;
+  const scratch = pte_scratch(t);
+  const perLine = 1 << scratch.lineShift;
+  const run = scratch.clear;
   for (let addr = start; addr < end;) {
     const table = pte_table(t, k.init_mm, addr);
     if (table < 0) {
       const span = format.spanBytes(-1 - table);
-      addr = addr - addr % span + span;
+      addr = (Math.floor(addr / span) + 1) * span;
       continue;
     }
     const next = leaf_table_end(k, addr, end);
@@ -400,7 +402,7 @@ export function for_each_pte(
     const table = find_pte_table(k, k.init_mm.pgd, addr);
     if (table < 0) {
       const span = format.spanBytes(-1 - table);
-      addr = addr - addr % span + span;
+      addr = (Math.floor(addr / span) + 1) * span;
       continue;
     }
     const next = leaf_table_end(k, addr, end);

@@ -17,22 +17,16 @@ import {
   type PteRun,
   touch_write,
 } from "../../arch/asm.ts";
-import { CacheLine } from "../../arch/hw/line.ts";
-import type { Frame } from "../../arch/hw/memory.ts";
 import type { PtePair } from "../../arch/hw/pte.ts";
+import { ilog2 } from "../lib/bitops.ts";
 import type { Thread } from "../thread.ts";
 import type { Page } from "./page.ts";
 
+const PTE_BYTES = 8;
 /** vmap_pte_range()'s loop for a page: page_to_pfn, mk_pte, two tests, set_pte_at, increments. */
 const SET_INSTRUCTIONS = 14;
 /** vunmap_pte_range()'s loop for a page: ptep_get_and_clear, the test for a strange entry, increments. */
 const CLEAR_INSTRUCTIONS = 8;
-
-/** Line `index` of `frame`. Plain. */
-function frame_line(t: MachineContext, frame: Frame, index: number): CacheLine {
-  const lines = frame.lines ??= [];
-  return lines[index] ??= new CacheLine(t.machine.memory.nodeOf(frame.pfn));
-}
 
 /** Sets entries that must be empty; see the file's head. */
 export class SetRun implements PteRun, PtePair {
@@ -47,23 +41,18 @@ export class SetRun implements PteRun, PtePair {
 
   /** @returns Entries set; less than `count` if one was in use. */
   run(t: MachineContext, pfn: number, index: number): number {
-    const { memory, mmu, spec } = t.machine;
+    const { memory, mmu } = t.machine;
+    const { format } = mmu;
     const { pages, first, count, prot } = this;
     const frame = memory.frame(pfn);
-    touch_write(
-      t,
-      frame_line(t, frame, (index * 8 / spec.memory.lineBytes) | 0),
-    );
+    touch_write(t, t.machine.lineIn(frame, index * 8));
     charge(t, SET_INSTRUCTIONS * count);
     const words = frame.words ?? frame.back();
     for (let i = 0; i < count; i++) {
       const w = (index + i) * 2;
       if ((words[w] | words[w + 1]) !== 0) return i;
-      mmu.format.encode(
-        pages === null ? first + i : pages[first + i].pfn,
-        prot,
-        this,
-      );
+      const to = pages === null ? first + i : pages[first + i].pfn;
+      format.encode(to, prot, this);
       words[w] = this.lo;
       words[w + 1] = this.hi;
     }
@@ -77,13 +66,10 @@ export class ClearRun implements PteRun {
 
   /** @returns Entries that had not been empty. */
   run(t: MachineContext, pfn: number, index: number): number {
-    const { memory, lockedCycles, spec } = t.machine;
+    const { memory, lockedCycles } = t.machine;
     const count = this.count;
     const frame = memory.frame(pfn);
-    touch_write(
-      t,
-      frame_line(t, frame, (index * 8 / spec.memory.lineBytes) | 0),
-    );
+    touch_write(t, t.machine.lineIn(frame, index * 8));
     charge(t, CLEAR_INSTRUCTIONS * count);
     charge_cycles(t, lockedCycles * count); // ptep_get_and_clear() is an xchg
     const words = frame.words;
@@ -103,9 +89,14 @@ export class ClearRun implements PteRun {
 export class PteScratch {
   readonly set: SetRun = new SetRun();
   readonly clear: ClearRun = new ClearRun();
+
+  /** @param lineShift log2 of the entries on a line: 3 where it has 64 bytes. */
+  constructor(readonly lineShift: number) {}
 }
 
 /** `t`'s own operations, made at first use. Plain. */
 export function pte_scratch(t: Thread): PteScratch {
-  return t.ptes ??= new PteScratch();
+  return t.ptes ??= new PteScratch(
+    ilog2(t.machine.spec.memory.lineBytes / PTE_BYTES),
+  );
 }

@@ -120,7 +120,7 @@ export class RewriteState {
     if (this.quirks.oddBlockSize && size < 2 ** 30) {
       return (x % 2 ** 30) & (size - 1);
     }
-    return x % size;
+    return x - Math.floor(x / size) * size; // faster than % above 2^31
   }
 
   /** `(x + size - 1) & ~(size - 1)`: rounds up to a multiple of a power of two. */
