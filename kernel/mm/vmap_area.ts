@@ -35,7 +35,6 @@ import {
   rb_erase,
   rb_insert_color,
   rb_link_node,
-  rb_next,
   rb_prev,
   RbNode,
   type RbSide,
@@ -56,6 +55,7 @@ import {
   purge_vmap_area_lazy,
   try_purge_vmap_area_lazy,
 } from "./vmap_purge.ts";
+import { DESCENT_INSTRUCTIONS, find_room, wrap } from "./vmap_search.ts";
 import { GFP_RECLAIM_MASK, vmalloc_warn_space } from "./vmalloc_state.ts";
 import type { VmStruct } from "./vm_struct.ts";
 
@@ -73,10 +73,6 @@ export const VM_LAZY_FREEING = 0x02;
 /** `private` is a vm_struct. */
 export const VM_VM_AREA = 0x04;
 
-/** Descent by one tree level: load, compare, branch, load of a child. */
-const DESCENT_INSTRUCTIONS = 8;
-/** One area of the search for room: rb_next(), two sums, two compares, an alignment. */
-const WALK_INSTRUCTIONS = 16;
 /** Rebalancing after an insertion or a removal, on average. */
 const REBALANCE_INSTRUCTIONS = 40;
 
@@ -189,102 +185,6 @@ function check_neighbours(t: Thread, w: RewriteState, va: VmapArea): void {
       (after !== w.vmap_area_list && after.owner!.va_start < va.va_end),
     "vmap areas overlap",
   );
-}
-
-/** Puts `addr` back into the address space, as arithmetic on unsigned longs does. */
-function wrap(w: RewriteState, addr: number): number {
-  return addr >= w.address_limit ? addr - w.address_limit : addr;
-}
-
-/**
- * Finds the lowest place for `size` bytes from `addr` on, one page away from
- * the areas around it; the lowest area alone may follow directly.
- *
- * Locks: vmap_area_lock held.
- *
- * @param addr A multiple of `align`.
- * @returns A candidate. It does not fit if it ends above `vend`.
- */
-function find_room(
-  t: Thread,
-  w: RewriteState,
-  addr: number,
-  size: number,
-  align: number,
-  vend: number,
-): number {
-  lockdep_assert_held(t, w.vmap_area_lock);
-  const first = w.quirks.postedSearch
-    ? first_posted(t, w, addr) // A1
-    : first_in_way(t, w, addr, size);
-  if (first === null) return addr;
-  // A6: without the check, sums wrap.
-  const wraps = w.quirks.noOverflowCheck;
-  const page = w.page_size;
-  const head = w.vmap_area_list;
-  let p = first.list;
-  let steps = 0;
-  while (p !== head) {
-    const va = p.owner!;
-    const end = wraps ? wrap(w, addr + size) : addr + size;
-    if (end < va.va_start || end > vend) break;
-    addr = w.align(va.va_end + page, align);
-    if (wraps) addr = wrap(w, addr);
-    p = p.next;
-    steps++;
-    touch_read(t, va.line);
-  }
-  w.walk_steps += steps;
-  charge(t, WALK_INSTRUCTIONS * steps);
-  return addr;
-}
-
-/** The lowest area that reaches up to `addr`, if it is in the way of `size` bytes there. */
-function first_in_way(
-  t: Thread,
-  w: RewriteState,
-  addr: number,
-  size: number,
-): VmapArea | null {
-  let first: VmapArea | null = null;
-  let steps = 1;
-  for (let n = w.vmap_area_root.rb_node; n !== null;) {
-    const va = n.va;
-    steps++;
-    touch_read(t, va.line);
-    if (va.va_end >= addr) {
-      first = va;
-      n = n.rb_left;
-    } else n = n.rb_right;
-  }
-  charge(t, DESCENT_INSTRUCTIONS * steps);
-  if (first === null) return null;
-  const end = w.quirks.noOverflowCheck ? wrap(w, addr + size) : addr + size;
-  return first.va_start < end ? first : null;
-}
-
-/** A1: the search as posted remembers an area only if it starts at `addr` or below. */
-function first_posted(
-  t: Thread,
-  w: RewriteState,
-  addr: number,
-): VmapArea | null {
-  let first: VmapNode | null = null;
-  let steps = 1;
-  for (let n = w.vmap_area_root.rb_node; n !== null;) {
-    steps++;
-    touch_read(t, n.va.line);
-    if (n.va.va_end >= addr) {
-      if (first === null && n.va.va_start <= addr) first = n;
-      n = n.rb_left;
-    } else {
-      first = n;
-      n = n.rb_right;
-    }
-  }
-  charge(t, DESCENT_INSTRUCTIONS * steps);
-  if (first !== null && first.va.va_end < addr) first = rb_next(first);
-  return first === null ? null : first.va;
 }
 
 /**
