@@ -54,8 +54,8 @@ export interface MapTouchUnmap {
 
 /** What came out. */
 export interface Measured {
-  /** Cycles that each thread took for its share. */
-  readonly cyclesByThread: readonly number[];
+  /** From the last thread's arrival at the line to the end of the last share, cycles. */
+  readonly windowCycles: number;
   /** Operations in all between the window's edges, those beyond the shares included. */
   readonly opsInWindow: number;
 }
@@ -69,7 +69,8 @@ class Run {
   /** Threads that have not done their share. */
   left: number;
   done = 0;
-  readonly cycles: number[] = [];
+  startedAt = 0;
+  endedAt = 0;
 
   constructor(readonly what: MapTouchUnmap) {
     this.line = new Barrier(what.threads);
@@ -90,7 +91,7 @@ export function* map_touch_unmap(
     );
   }
   for (let i = 0; i < threads.length; i++) yield* kthread_join(t, threads[i]);
-  return { cyclesByThread: run.cycles, opsInWindow: run.done };
+  return { windowCycles: run.endedAt - run.startedAt, opsInWindow: run.done };
 }
 
 function* worker(t: Thread, run: Run): Steps {
@@ -99,15 +100,19 @@ function* worker(t: Thread, run: Run): Steps {
   const one = what.api === "ram" ? ram_once : vmap_once;
   const pages = yield* take_pages(t, what.pages);
   for (let i = 0; i < what.warmup; i++) yield* one(t, pages);
-  yield* run.line.wait(t, () => what.onWindow?.("start"));
-  const start = t.cpu.clock;
+  yield* run.line.wait(t, () => {
+    run.startedAt = t.cpu.clock;
+    what.onWindow?.("start");
+  });
   for (let i = 0; i < what.ops; i++) {
     yield* one(t, pages);
     book(run);
     if ((i & 15) === 15) yield* cond_resched(t);
   }
-  run.cycles.push(t.cpu.clock - start);
-  if (--run.left === 0) what.onWindow?.("end");
+  if (--run.left === 0) {
+    run.endedAt = t.cpu.clock;
+    what.onWindow?.("end");
+  }
   while (run.left > 0) {
     yield* one(t, pages);
     book(run);

@@ -1,0 +1,83 @@
+/** What `--help` prints. */
+import { PRESETS } from "../../arch/hw/presets/index.ts";
+import { QUIRKS } from "../../kernel/mm/quirks.ts";
+import { PARAMETERS } from "../params.ts";
+import {
+  DEFAULT_LAYERS,
+  DEFAULT_PAGES,
+  FORMATS,
+  WORKLOADS,
+} from "./options.ts";
+
+/** The help text. */
+export function helpText(): string {
+  return `Boots an emulated SMP machine with a Linux 2.6.28 vmap layer and measures it.
+
+Usage: deno task boot [OPTION]...
+
+  --machine=NAME|FILE  machine to emulate (default ${Object.keys(PRESETS)[0]})
+  --cpus=N             number of CPUs, 1..4096 (default: the machine's)
+  --threads=N[,N]...   threads to run with, each 1..CPUs (default: powers of
+                       two up to the CPUs, and all CPUs)
+  --vmap=NAME[,NAME]   vmap layers to run (default ${DEFAULT_LAYERS.join(",")})
+  --workload=NAME      ${WORKLOADS.join(", ")}
+  --pages=N            pages of one mapping (default ${DEFAULT_PAGES})
+  --ops=N              operations of each thread (default: enough to be exact)
+  --api=ram|vmap       map by vm_map_ram() or by vmap() (default: as in 2008,
+                       vmap() on vmlist and vm_map_ram() on rewrite)
+  --append="..."       kernel command line, see below
+  --seed=N             seed of everything random (default 1)
+  --format=FORMAT      ${FORMATS.join(", ")} (default text)
+  --quiet              no boot log, no progress, no rates
+  --help, -h           this text
+
+Machines (--machine=), or a file such as mine.json:
+${
+    rows(
+      Object.values(PRESETS).map((
+        { name, description },
+      ) => [name, description]),
+    )
+  }
+
+Kernel parameters (--append="vmap=vmlist loglevel=8"):
+${
+    rows(PARAMETERS.map(({ name, placeholder, help }) => [
+      placeholder === "" ? name : `${name}=${placeholder}`,
+      help,
+    ]))
+  }
+
+Quirks (--append="vmap.quirk=NAME,NAME"), historic bugs:
+${rows(QUIRKS.map(({ name, summary }) => [name, summary]))}
+
+Results go to standard output and depend on the arguments alone; progress and
+host times go to standard error. Exit code: 0 = done, 1 = the emulated kernel
+oopsed, 2 = the command line is wrong, 141 = nobody reads the output.
+`;
+}
+
+/** Indented lines of two columns; the second is wrapped at 80 characters. */
+function rows(pairs: readonly (readonly [string, string])[]): string {
+  const width = Math.max(...pairs.map(([name]) => name.length));
+  const indent = " ".repeat(width + 4);
+  return pairs.map(([name, text]) =>
+    `  ${name.padEnd(width)}  ${
+      wrap(text, 80 - indent.length).join(`\n${indent}`)
+    }`
+  ).join("\n");
+}
+
+function wrap(text: string, width: number): string[] {
+  const lines: string[] = [];
+  let line = "";
+  for (const word of text.split(" ")) {
+    if (line !== "" && line.length + 1 + word.length > width) {
+      lines.push(line);
+      line = word;
+    } else {
+      line = line === "" ? word : `${line} ${word}`;
+    }
+  }
+  return [...lines, line];
+}

@@ -1,0 +1,308 @@
+/**
+ * The command line: every flag read and checked before anything runs, so that
+ * a mistake costs one line and no time.
+ */
+import { parseArgs } from "@std/cli/parse-args";
+import { DEFAULT_PRESET } from "../../arch/hw/presets/index.ts";
+import type { MachineSpec } from "../../arch/hw/spec.ts";
+import { cpusOf, withCpus } from "../../arch/hw/validate.ts";
+import { nearest } from "../../arch/sim/nearest.ts";
+import { VMAP_LAYERS } from "../../kernel/mm/vmalloc.ts";
+import type { KernelParams } from "../../kernel/params.ts";
+import {
+  ParamError,
+  parseCommandLine,
+  type ParsedCommandLine,
+  sizeText,
+} from "../params.ts";
+import type { Io } from "./io.ts";
+import { findMachine } from "./machine_option.ts";
+import { badChoice, badValue, UsageError } from "./usage.ts";
+
+/** What to boot and run, checked. */
+export interface BootCommand {
+  readonly kind: "boot";
+  readonly spec: MachineSpec;
+  readonly params: KernelParams;
+  /** Kernel command line as given. */
+  readonly commandLine: string;
+  /** Kernel parameters that nothing knows. */
+  readonly unknownParams: readonly string[];
+  readonly workload: string;
+  readonly layers: readonly string[];
+  readonly threads: readonly number[];
+  readonly pages: number;
+  readonly ops: number | null;
+  readonly api: "ram" | "vmap" | null;
+  readonly format: Format;
+  /** No boot log, no progress, no rates. */
+  readonly quiet: boolean;
+}
+
+/** What the command line asks for. */
+export type Command = BootCommand | { readonly kind: "help" };
+
+/** Forms that results come in. */
+export const FORMATS = ["text", "json", "csv"] as const;
+/** One of {@linkcode FORMATS}. */
+export type Format = typeof FORMATS[number];
+
+/** Workloads that `--workload=` names, the default first. */
+export const WORKLOADS = ["map-touch-unmap"] as const;
+/** Layers that run by default: 2.6.27's, then 2.6.28's. */
+export const DEFAULT_LAYERS: readonly string[] = ["vmlist", "rewrite"];
+/** Pages of a mapping by default, as measured in 2008. */
+export const DEFAULT_PAGES = 4;
+
+const APIS = ["ram", "vmap"] as const;
+const MAX_CPUS = 4096;
+/** Pages of one mapping: 256 MiB of 4 KiB pages, far above what buffers take. */
+const MAX_PAGES = 65_536;
+const MAX_OPS = 1_000_000_000;
+
+const VALUE_FLAGS = [
+  "machine",
+  "cpus",
+  "threads",
+  "vmap",
+  "workload",
+  "pages",
+  "ops",
+  "api",
+  "append",
+  "seed",
+  "format",
+] as const;
+const SWITCHES = ["quiet", "help"] as const;
+
+type ValueFlag = typeof VALUE_FLAGS[number];
+/** Values of each flag, in order; empty = it was not given. */
+type Flags = Record<ValueFlag, string[]> & Record<"quiet" | "help", boolean>;
+
+/**
+ * Reads and checks the command line.
+ *
+ * @throws {UsageError} For the first mistake.
+ */
+export function parseOptions(args: readonly string[], io: Io): Command {
+  const flags = readFlags(args);
+  if (flags.help) return { kind: "help" };
+  const format = oneOf("--format", only(flags, "format") ?? "text", FORMATS);
+  const workload = oneOf(
+    "--workload",
+    only(flags, "workload") ?? WORKLOADS[0],
+    WORKLOADS,
+  );
+  const commandLine = flags.append.join(" ");
+  const parsed = kernelParams(commandLine);
+  const spec = machine(flags, args, io);
+  const params = { ...parsed.params, seed: seed(flags, parsed) };
+  const layers = vmapLayers(flags, parsed);
+  const threads = threadCounts(flags, spec, params);
+  const pages = integer("--pages", only(flags, "pages"), 1, MAX_PAGES) ??
+    DEFAULT_PAGES;
+  checkFits(spec, params, threads, pages);
+  const api = only(flags, "api");
+  return {
+    kind: "boot",
+    spec,
+    params: { ...params, vmap: layers[0] },
+    commandLine,
+    unknownParams: parsed.unknown,
+    workload,
+    layers,
+    threads,
+    pages,
+    ops: integer("--ops", only(flags, "ops"), 1, MAX_OPS),
+    api: api === null ? null : oneOf("--api", api, APIS),
+    format,
+    quiet: flags.quiet,
+  };
+}
+
+function readFlags(args: readonly string[]): Flags {
+  const known = [...VALUE_FLAGS, ...SWITCHES];
+  const flags = parseArgs(args[0] === "--" ? args.slice(1) : args, {
+    string: [...VALUE_FLAGS, "_"],
+    boolean: SWITCHES,
+    collect: VALUE_FLAGS,
+    alias: { help: "h" },
+    unknown: (arg, key) => {
+      if (key === undefined) throw strayWord(arg);
+      throw new UsageError(
+        `Cannot use ${
+          JSON.stringify(arg)
+        } as there is no such option: nearest is --${nearest(key, known)}`,
+      );
+    },
+  });
+  if (flags._.length > 0) throw strayWord(String(flags._[0]));
+  for (const name of SWITCHES) {
+    const valued = args.find((arg) => arg.startsWith(`--${name}=`));
+    if (valued !== undefined) {
+      throw new UsageError(
+        `Cannot use ${JSON.stringify(valued)} as --${name} takes no value`,
+      );
+    }
+  }
+  return flags as unknown as Flags;
+}
+
+function strayWord(word: string): UsageError {
+  return new UsageError(
+    `Cannot use ${
+      JSON.stringify(word)
+    } as only options are expected: see --help`,
+  );
+}
+
+/** The value of a flag that may come once; `null` = it did not come. */
+function only(flags: Flags, name: ValueFlag): string | null {
+  const values = flags[name];
+  if (values.length > 1) {
+    throw new UsageError(
+      `Cannot use --${name} as it must come once: current values are ${
+        values.map((value) => JSON.stringify(value)).join(", ")
+      }`,
+    );
+  }
+  return values[0] ?? null;
+}
+
+function oneOf<T extends string>(
+  option: string,
+  value: string,
+  choices: readonly T[],
+): T {
+  const found = choices.find((choice) => choice === value);
+  if (found === undefined) throw badChoice(option, choices, value);
+  return found;
+}
+
+function integer(
+  option: string,
+  value: string | null,
+  min: number,
+  max: number,
+  limit = "",
+): number | null {
+  if (value === null) return null;
+  const n = /^[0-9]+$/.test(value) ? Number(value) : NaN;
+  if (n >= min && n <= max) return n;
+  throw badValue(option, `be an integer in ${min}..${max}${limit}`, value);
+}
+
+function kernelParams(commandLine: string): ParsedCommandLine {
+  try {
+    return parseCommandLine(commandLine);
+  } catch (error) {
+    if (error instanceof ParamError) throw new UsageError(error.message);
+    throw error;
+  }
+}
+
+function machine(flags: Flags, args: readonly string[], io: Io): MachineSpec {
+  const cpus = integer("--cpus", only(flags, "cpus"), 1, MAX_CPUS);
+  const spec = findMachine(only(flags, "machine") ?? DEFAULT_PRESET, args, io);
+  return cpus === null ? spec : withCpus(spec, cpus);
+}
+
+/** `--seed=` comes before `seed=` of the kernel command line. */
+function seed(flags: Flags, { params }: ParsedCommandLine): number {
+  return integer("--seed", only(flags, "seed"), 0, Number.MAX_SAFE_INTEGER) ??
+    params.seed;
+}
+
+/** `--vmap=` comes before `vmap=` of the kernel command line. */
+function vmapLayers(
+  flags: Flags,
+  { params, given }: ParsedCommandLine,
+): readonly string[] {
+  const value = only(flags, "vmap");
+  if (value === null) return given.has("vmap") ? [params.vmap] : DEFAULT_LAYERS;
+  const names = value.split(",");
+  for (const name of names) oneOf("--vmap", name, Object.keys(VMAP_LAYERS));
+  checkOnce("--vmap", names, value);
+  return names;
+}
+
+function threadCounts(
+  flags: Flags,
+  spec: MachineSpec,
+  params: KernelParams,
+): readonly number[] {
+  const present = cpusOf(spec);
+  const cpus = Math.min(present, params.nr_cpus ?? present);
+  const value = only(flags, "threads");
+  if (value === null) return defaultThreads(cpus);
+  const limit = `, the CPUs of ${spec.name}${
+    cpus < present ? " with nr_cpus" : ""
+  }`;
+  const counts = value.split(",").map((word) =>
+    integer("--threads", word, 1, cpus, limit)!
+  );
+  checkOnce("--threads", counts, value);
+  return counts;
+}
+
+/** Powers of two up to the number of CPUs, and that number. */
+export function defaultThreads(cpus: number): number[] {
+  const counts: number[] = [];
+  for (let n = 1; n < cpus; n *= 2) counts.push(n);
+  return [...counts, cpus];
+}
+
+function checkOnce(
+  option: string,
+  items: readonly (string | number)[],
+  value: string,
+): void {
+  if (new Set(items).size === items.length) return;
+  throw badValue(option, "name each item once", value);
+}
+
+/** Refuses what the kernel would only panic about, or worse, quietly cut down. */
+function checkFits(
+  spec: MachineSpec,
+  params: KernelParams,
+  threads: readonly number[],
+  pages: number,
+): void {
+  const { vmalloc_bytes, mem_bytes } = params;
+  const { min, max } = vmallocLimits(spec);
+  if (
+    vmalloc_bytes !== null && !(vmalloc_bytes >= min && vmalloc_bytes <= max)
+  ) {
+    throw new UsageError(
+      new ParamError(
+        "vmalloc",
+        `${sizeText(min)} to ${sizeText(max)} on ${spec.name}`,
+        sizeText(vmalloc_bytes),
+      ).message,
+    );
+  }
+  const ram = spec.memory.bytesPerNode * spec.topology.nodes;
+  const memory = Math.min(ram, mem_bytes ?? ram);
+  const most = Math.max(...threads);
+  const room = Math.floor(memory / 2 / 2 ** spec.paging.pageShift / most);
+  if (pages <= room) return;
+  throw badValue(
+    "--pages",
+    `be at most ${room}, so that ${most} thread${
+      most === 1 ? " fits" : "s fit"
+    } in half the memory`,
+    String(pages),
+  );
+}
+
+/** What `vmalloc=` may be on `spec`, bytes. On i386 low memory gives way to it. */
+function vmallocLimits(spec: MachineSpec): { min: number; max: number } {
+  const { vmallocStart, vmallocEnd, directMapStart } = spec.layout;
+  const MiB = 2 ** 20;
+  if (spec.paging.format === "i386-pae") {
+    const direct = 2 ** 32 - Number(directMapStart);
+    return { min: 32 * MiB, max: Math.max(32 * MiB, direct / 2) };
+  }
+  const space = Number(vmallocEnd) - Number(vmallocStart);
+  return { min: MiB, max: Math.floor(space / MiB) * MiB };
+}
