@@ -80,6 +80,9 @@ export class Op implements PendingOp {
   /** Line of the only load since the last `cpu_relax()`; `null` = none, or several. */
   #spinLine: CacheLine | null = null;
   #loads = 0;
+  /** The same of the turn before, and when such turns began, cycles. */
+  #spunLine: CacheLine | null = null;
+  #spinSince = 0;
   readonly #result: { done: true; value: unknown } = {
     done: true,
     value: undefined,
@@ -215,11 +218,13 @@ export class Op implements PendingOp {
         return this.#park(cpu, cell.line);
       }
       case OpKind.RELAX: {
-        const line = this.#spinLine;
-        const unchanged = line !== null && machine.coherence.has(cpu, line);
-        if (unchanged) return this.#park(cpu, line);
+        if (this.#state !== OpState.PARKED && this.#spins(cpu)) {
+          this.#park(cpu, this.#spinLine!);
+          cpu.waitingSince = this.#spinSince;
+          return false;
+        }
+        // Written, interrupted, or the loop's first turn: let it look again.
         this.#loads = 0;
-        this.#spinLine = null;
         result.value = undefined;
         break;
       }
@@ -307,6 +312,16 @@ export class Op implements PendingOp {
     }
     (this.#a as OpEnd).ended(this.context, contended);
     return true;
+  }
+
+  /** Whether this turn of a loop and the one before have read one line, the same, and it is unchanged. */
+  #spins(cpu: Cpu): boolean {
+    const line = this.#loads === 1 ? this.#spinLine : null;
+    const unchanged = line !== null && line === this.#spunLine &&
+      this.machine.coherence.has(cpu, line);
+    if (!unchanged) this.#spinSince = cpu.clock;
+    this.#spunLine = line;
+    return unchanged;
   }
 
   #until(cpu: Cpu, at: number): void {
@@ -452,8 +467,9 @@ export function spin_until(
 }
 
 /**
- * The pause in a spin loop. Parks the CPU if the loop has read one line and
- * still holds it unchanged; returns at once otherwise.
+ * The pause in a spin loop. Parks the CPU if this turn of the loop and the one
+ * before have read one line, the same, and it is unchanged, until it is written
+ * or an interrupt has been handled; returns at once otherwise.
  */
 export function cpu_relax(t: MachineContext): Steps<void> {
   charge(t, 1);

@@ -16,6 +16,7 @@ import {
 } from "../../arch/asm.ts";
 import { PAGE_KERNEL } from "../../arch/hw/pte.ts";
 import { BUG } from "../../kernel/bug.ts";
+import type { Kernel } from "../../kernel/kernel.ts";
 import { kthread_join, kthread_run } from "../../kernel/kthread.ts";
 import { GFP_KERNEL } from "../../kernel/mm/gfp.ts";
 import { __free_page, alloc_page } from "../../kernel/mm/page_alloc.ts";
@@ -72,8 +73,8 @@ class Run {
   startedAt = 0;
   endedAt = 0;
 
-  constructor(readonly what: MapTouchUnmap) {
-    this.line = new Barrier(what.threads);
+  constructor(k: Kernel, readonly what: MapTouchUnmap) {
+    this.line = new Barrier(k, what.threads);
     this.left = what.threads;
   }
 }
@@ -83,7 +84,7 @@ export function* map_touch_unmap(
   t: Thread,
   what: MapTouchUnmap,
 ): Steps<Measured> {
-  const run = new Run(what);
+  const run = new Run(t.k, what);
   const threads: Thread[] = [];
   for (let i = 0; i < what.threads; i++) {
     threads.push(
@@ -106,8 +107,8 @@ function* worker(t: Thread, run: Run): Steps {
   });
   for (let i = 0; i < what.ops; i++) {
     yield* one(t, pages);
+    yield* cond_resched(t);
     book(run);
-    if ((i & 15) === 15) yield* cond_resched(t);
   }
   if (--run.left === 0) {
     run.endedAt = t.cpu.clock;
@@ -115,6 +116,7 @@ function* worker(t: Thread, run: Run): Steps {
   }
   while (run.left > 0) {
     yield* one(t, pages);
+    yield* cond_resched(t);
     book(run);
   }
   for (let i = 0; i < pages.length; i++) yield* __free_page(t, pages[i]);

@@ -25,6 +25,7 @@ const OVERRIDDEN = new Set([
   "cache.otherSocketCycles",
   "cache.memoryRemoteCycles",
   "ipi.broadcast",
+  "clocksource",
 ]);
 
 /**
@@ -58,6 +59,7 @@ export function generic(sockets = 4, coresPerSocket = 4): MachineSpec {
       ...FAMILY_10H_CORE.ipi,
       broadcast: cpus <= FLAT_MODE_CPUS ? "mask" : "each",
     },
+    clocksource: { name: "tsc", readCycles: 67, shared: false },
     memory: { bytesPerNode: 2 ** 30, lineBytes: 64 },
     paging: { format: "x86-64", pageShift: 12 },
     layout: X86_64_LAYOUT,
@@ -84,6 +86,11 @@ export function generic(sockets = 4, coresPerSocket = 4): MachineSpec {
         field: "ipi.broadcast",
         source:
           "Linux, arch/x86/kernel/genapic_flat_64.c as of 1bd9d6b64e14 (2008): one mask up to 8 CPUs, physical mode with a write a target above",
+      },
+      {
+        field: "clocksource",
+        source:
+          "chosen: TSC, as on machines whose TSCs agree: an HPET that serves one CPU at a time is overrun by the ticks of some hundred. recalled, not checked: Fog, Instruction tables, AMD K10: RDTSC 67 cycles",
       },
       { field: "topology", source: "chosen: by the caller; a node a socket" },
       {
