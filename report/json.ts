@@ -1,0 +1,54 @@
+/** Results as JSON; the fields are described in `docs/OUTPUT.md`. */
+import type { BootResult, RunResult } from "../boot/results.ts";
+
+/** The result as indented JSON with its keys in documented order; ends with a newline. */
+export function formatJson(result: BootResult): string {
+  const { schema, machine, seed, command_line, runs, dmesg } = result;
+  const document = {
+    schema,
+    machine: {
+      name: machine.name,
+      description: machine.description,
+      cpus: machine.cpus,
+      sockets: machine.sockets,
+      nodes: machine.nodes,
+      clock_hz: machine.clock_hz,
+      page_size: machine.page_size,
+      memory_bytes: machine.memory_bytes,
+    },
+    seed,
+    command_line,
+    runs: runs.map(orderRun),
+    dmesg,
+  };
+  return `${JSON.stringify(document, null, 2)}\n`;
+}
+
+/** Order of keys is part of the output, so it does not follow whoever built the object. */
+function orderRun(run: RunResult): RunResult {
+  return {
+    workload: run.workload,
+    vmap: run.vmap,
+    api: run.api,
+    threads: run.threads,
+    pages: run.pages,
+    ops: run.ops,
+    ns_per_op: run.ns_per_op,
+    reference_ns: run.reference_ns,
+    tlb_flushes: run.tlb_flushes,
+    ipis: run.ipis,
+    lock_wait_ns: run.lock_wait_ns,
+    profile: run.profile.map(({ symbol, ticks, percent }) => ({
+      symbol,
+      ticks,
+      percent,
+    })),
+    locks: run.locks.map((lock) => ({
+      name: lock.name,
+      acquisitions: lock.acquisitions,
+      contentions: lock.contentions,
+      wait_ns: lock.wait_ns,
+      hold_ns: lock.hold_ns,
+    })),
+  };
+}

@@ -1,0 +1,43 @@
+/** Lock classes of a run, most waited for first: the columns of `/proc/lock_stat` that the model has. */
+import type { RunResult } from "../boot/results.ts";
+import { alignColumns } from "./columns.ts";
+import { runTitle } from "./profile.ts";
+
+/** The `top` lock classes that somebody waited for; `""` if nobody waited at all. */
+export function formatLocks(run: RunResult, top = 5): string {
+  const locks = run.locks.filter(({ contentions }) => contentions > 0)
+    .slice(0, top);
+  if (locks.length === 0) return "";
+  const us = (ns: number) => (ns / 1000).toFixed(1);
+  return [
+    `${runTitle(run)}: locks waited for`,
+    ...alignColumns([
+      {
+        header: "class name",
+        cells: locks.map(({ name }) => name),
+        align: "left",
+      },
+      {
+        header: "contentions",
+        cells: locks.map(({ contentions }) => String(contentions)),
+      },
+      {
+        header: "waittime-avg us",
+        cells: locks.map((lock) => us(lock.wait_ns / lock.contentions)),
+      },
+      {
+        header: "waittime-total us",
+        cells: locks.map((lock) => us(lock.wait_ns)),
+      },
+      {
+        header: "acquisitions",
+        cells: locks.map(({ acquisitions }) => String(acquisitions)),
+      },
+      {
+        header: "holdtime-total us",
+        cells: locks.map((lock) => us(lock.hold_ns)),
+      },
+    ]),
+    "",
+  ].join("\n");
+}

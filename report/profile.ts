@@ -1,0 +1,47 @@
+/** Where virtual time went, by kernel symbol, laid out as `readprofile` does. */
+import type { RunResult } from "../boot/results.ts";
+import { alignColumns } from "./columns.ts";
+
+/** The top of a run's profile: a total, `top` symbols, and the rest in a line. */
+export function formatProfile(run: RunResult, top = 10): string {
+  const { profile } = run;
+  const shown = profile.slice(0, top);
+  const rest = profile.slice(top);
+  const total = sum(profile.map(({ ticks }) => ticks));
+  const rows = [
+    { symbol: "total", ticks: total, percent: profile.length === 0 ? 0 : 100 },
+    ...shown,
+  ];
+  if (rest.length > 0) {
+    rows.push({
+      symbol: `others (${rest.length})`,
+      ticks: sum(rest.map(({ ticks }) => ticks)),
+      percent: sum(rest.map(({ percent }) => percent)),
+    });
+  }
+  return [
+    `${runTitle(run)}: where time went (1 tick = 1 us of one CPU)`,
+    ...alignColumns([
+      { header: "ticks", cells: rows.map(({ ticks }) => String(ticks)) },
+      {
+        header: "symbol",
+        cells: rows.map(({ symbol }) => symbol),
+        align: "left",
+      },
+      {
+        header: "%",
+        cells: rows.map(({ percent }) => percent.toFixed(2)),
+      },
+    ]),
+    "",
+  ].join("\n");
+}
+
+/** Such as `rewrite, 8 threads`. */
+export function runTitle({ vmap, threads }: RunResult): string {
+  return `${vmap}, ${threads} thread${threads === 1 ? "" : "s"}`;
+}
+
+function sum(values: readonly number[]): number {
+  return values.reduce((total, value) => total + value, 0);
+}

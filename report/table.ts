@@ -1,0 +1,180 @@
+/**
+ * The headline table: how long an operation takes, by number of threads and by
+ * vmap layer, beside what was measured on the real machine in 2008.
+ */
+import type { BootResult, MachineResult, RunResult } from "../boot/results.ts";
+import {
+  alignColumns,
+  type Column,
+  decimalsFor,
+  fixed,
+  groupHeading,
+  tableWidth,
+} from "./columns.ts";
+
+/** Layers that do not fit beside each other stand below each other, characters. */
+const MAX_WIDTH = 100;
+
+/** Layers whose ratio the table shows: the old one over the new one. */
+const VANILLA = "vmlist";
+const REWRITE = "rewrite";
+
+/** Columns that belong to one layer. */
+interface Group {
+  readonly title: string;
+  readonly columns: readonly Column[];
+}
+
+/** The table, with a title for each workload; ends with a newline unless empty. */
+export function formatTable(result: BootResult): string {
+  const workloads = unique(result.runs.map(({ workload }) => workload));
+  return workloads.map((workload) => {
+    const runs = result.runs.filter((run) => run.workload === workload);
+    return [...heading(result.machine, runs), "", ...body(runs), ""].join("\n");
+  }).join("\n");
+}
+
+function heading(machine: MachineResult, runs: readonly RunResult[]): string[] {
+  const pages = unique(runs.map((run) => run.pages)).join(", ");
+  const lines = [
+    `${runs[0].workload} of ${pages} pages on ${machine.name}: ${
+      machineText(machine)
+    }`,
+    "ns/op: virtual time of one operation; flushes, IPIs: for each operation",
+  ];
+  if (runs.some((run) => run.reference_ns !== null)) {
+    lines.push("2008: ns/op measured on the real machine; err %: against that");
+  }
+  const layers = new Set(runs.map(({ vmap }) => vmap));
+  if (layers.has(VANILLA) && layers.has(REWRITE)) {
+    lines.push(`ratio: ns/op of ${VANILLA} over that of ${REWRITE}`);
+  }
+  return lines;
+}
+
+/** Such as `8 CPUs, 2 sockets, 2 nodes, 2.3 GHz`. */
+export function machineText(machine: MachineResult): string {
+  return [
+    counted(machine.cpus, "CPU"),
+    counted(machine.sockets, "socket"),
+    counted(machine.nodes, "node"),
+    `${machine.clock_hz / 1e9} GHz`,
+  ].join(", ");
+}
+
+function body(runs: readonly RunResult[]): string[] {
+  const threads = unique(runs.map((run) => run.threads));
+  const threadColumn: Column = {
+    header: "threads",
+    cells: threads.map(String),
+  };
+  const layers = unique(runs.map(({ vmap }) => vmap));
+  const groups = layers.map((vmap) => {
+    const own = runs.filter((run) => run.vmap === vmap);
+    return layerGroup(threads.map((n) => own.find((r) => r.threads === n)));
+  });
+  const ratio = ratioColumn(runs, threads);
+  if (ratio !== null) groups.push({ title: "", columns: [ratio] });
+  return pack(threadColumn, groups).map((some) => block(threadColumn, some))
+    .reduce((lines, next) => [...lines, "", ...next]);
+}
+
+/** Splits `groups` so that each part fits a line. */
+function pack(first: Column, groups: readonly Group[]): Group[][] {
+  const parts: Group[][] = [[]];
+  for (const group of groups) {
+    const part = parts[parts.length - 1];
+    const columns = [...part, group].flatMap((g) => g.columns);
+    if (part.length === 0 || tableWidth([first, ...columns]) <= MAX_WIDTH) {
+      part.push(group);
+    } else {
+      parts.push([group]);
+    }
+  }
+  return parts;
+}
+
+function block(first: Column, groups: readonly Group[]): string[] {
+  const titles = groups.map(({ title, columns }) =>
+    title === "" ? "" : groupHeading(title, tableWidth(columns))
+  );
+  const indent = " ".repeat(tableWidth([first]));
+  return [
+    [indent, ...titles].join("  ").trimEnd(),
+    ...alignColumns([first, ...groups.flatMap(({ columns }) => columns)]),
+  ];
+}
+
+/** Columns of one layer; `runs` has a place for each number of threads. */
+function layerGroup(runs: readonly (RunResult | undefined)[]): Group {
+  const some = runs.filter((run) => run !== undefined);
+  const ns = some.map((run) => run.ns_per_op);
+  const decimals = ns.every((value) => value >= 100) ? 0 : 1;
+  const columns = [
+    column("ns/op", runs, (run) => run.ns_per_op, decimals),
+  ];
+  if (some.some((run) => run.reference_ns !== null)) {
+    columns.push({
+      header: "2008",
+      cells: runs.map((run) => run?.reference_ns?.toFixed(0) ?? "-"),
+    }, {
+      header: "err %",
+      cells: runs.map((run) => run === undefined ? "-" : errorText(run)),
+    });
+  }
+  columns.push(
+    column("flushes", runs, (run) => run.tlb_flushes / run.ops),
+    column("IPIs", runs, (run) => run.ipis / run.ops),
+  );
+  const [{ vmap, api }] = some;
+  return { title: `${vmap}, ${apiText(api)}`, columns };
+}
+
+/** What was called to map; for titles. */
+function apiText(api: string): string {
+  return { ram: "vm_map_ram()", vmap: "vmap()" }[api] ?? api;
+}
+
+function column(
+  header: string,
+  runs: readonly (RunResult | undefined)[],
+  valueOf: (run: RunResult) => number,
+  decimals = decimalsFor(runs.map((run) => run ? valueOf(run) : 0)),
+): Column {
+  return {
+    header,
+    cells: runs.map((run) => fixed(run ? valueOf(run) : NaN, decimals)),
+  };
+}
+
+/** Such as `+3.1`; a dash if there is nothing to compare with. */
+function errorText({ ns_per_op, reference_ns }: RunResult): string {
+  if (reference_ns === null) return "-";
+  const percent = (ns_per_op / reference_ns - 1) * 100;
+  const text = percent.toFixed(1);
+  if (Number(text) === 0) return "0.0";
+  return percent > 0 ? `+${text}` : text;
+}
+
+function ratioColumn(
+  runs: readonly RunResult[],
+  threads: readonly number[],
+): Column | null {
+  const find = (vmap: string, n: number) =>
+    runs.find((run) => run.vmap === vmap && run.threads === n)?.ns_per_op ??
+      NaN;
+  const ratios = threads.map((n) => find(VANILLA, n) / find(REWRITE, n));
+  if (ratios.every(Number.isNaN)) return null;
+  return {
+    header: "ratio",
+    cells: ratios.map((ratio) => fixed(ratio, 1)),
+  };
+}
+
+function counted(n: number, what: string): string {
+  return `${n} ${what}${n === 1 ? "" : "s"}`;
+}
+
+function unique<T>(items: readonly T[]): T[] {
+  return [...new Set(items)];
+}
