@@ -115,7 +115,7 @@ export interface ReplayOptions {
 }
 
 /** The kernel parameters that make the kernel behave like `variant`. */
-export function paramsOf(variant: TraceVariant): Partial<KernelParams> {
+function paramsOf(variant: TraceVariant): Partial<KernelParams> {
   const { vmap, quirks } = VARIANT_PARAMS[variant];
   return { vmap, vmap_quirk: new Set(quirks), hashdist: false };
 }

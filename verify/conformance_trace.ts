@@ -29,7 +29,9 @@ const VARIANTS: readonly TraceVariant[] = [
 
 /** Half-open range of virtual addresses, low 48 bits. */
 export interface AddressRange {
+  /** First address. */
   readonly start: number;
+  /** First address after it. */
   readonly end: number;
 }
 
@@ -37,6 +39,7 @@ export interface AddressRange {
 export interface TraceHeader {
   /** The line as it stands in the file. */
   readonly text: string;
+  /** Decides the layer and its quirks. */
   readonly variant: TraceVariant;
   /** CPUs, all possible and all online. */
   readonly nrCpus: number;
@@ -49,7 +52,7 @@ export interface TraceHeader {
 }
 
 /** What every line has. */
-interface LineBase {
+export interface LineBase {
   /** Line number in the file, from 1. */
   readonly line: number;
   /** The line as it stands in the file. */
@@ -61,7 +64,8 @@ interface LineBase {
 }
 
 /** What every operation has: where it runs, and how it leaves things. */
-interface OperationBase extends LineBase {
+export interface OperationBase extends LineBase {
+  /** CPU that the call runs on. */
   readonly cpu: number;
   /** Last range flushed during the operation; `null` = nothing was flushed. */
   readonly flush: AddressRange | null;
@@ -70,7 +74,7 @@ interface OperationBase extends LineBase {
 }
 
 /** What every allocation has. */
-interface AllocationBase extends OperationBase {
+export interface AllocationBase extends OperationBase {
   /** Name of what it allocates, new in the file. */
   readonly id: number;
   /** First address; `null` = it failed. */
@@ -79,38 +83,51 @@ interface AllocationBase extends OperationBase {
 
 /** `vmalloc(bytes)`. */
 export interface VmallocLine extends AllocationBase {
+  /** The call. */
   readonly op: "vmalloc";
+  /** Size asked for; not rounded. */
   readonly bytes: number;
 }
 
 /** `vmap()` or `vm_map_ram()` of so many pages. */
 export interface MapLine extends AllocationBase {
+  /** The call. */
   readonly op: "vmap" | "vm_map_ram";
+  /** Pages to map. */
   readonly pages: number;
 }
 
 /** `get_vm_area(bytes, flags)`: `VM_ALLOC` or `VM_IOREMAP`. */
 export interface GetAreaLine extends AllocationBase {
+  /** The call. */
   readonly op: "get_vm_area";
+  /** Size asked for; not rounded. */
   readonly bytes: number;
+  /** What the area is for; `ioremap` aligns it to its size. */
   readonly flags: "alloc" | "ioremap";
 }
 
 /** Gives back what the allocation `id` got. */
 export interface FreeLine extends OperationBase {
+  /** The call. */
   readonly op: "vfree" | "vunmap" | "free_vm_area";
+  /** Name of what it frees. */
   readonly id: number;
 }
 
 /** `vm_unmap_ram()` of what `vm_map_ram()` got as `id`, same count. */
 export interface UnmapRamLine extends OperationBase {
+  /** The call. */
   readonly op: "vm_unmap_ram";
+  /** Name of what it unmaps. */
   readonly id: number;
+  /** Pages to unmap. */
   readonly pages: number;
 }
 
 /** `vm_unmap_aliases()`. */
 export interface UnmapAliasesLine extends OperationBase {
+  /** The call. */
   readonly op: "vm_unmap_aliases";
 }
 
@@ -125,6 +142,7 @@ export type OperationLine =
 
 /** The whole allocator's state; not an operation. */
 export interface StateLine extends LineBase {
+  /** Not a call. */
   readonly op: "state";
   /** Areas in the set, lazily freed ones and per-CPU blocks included. */
   readonly areas: number;
@@ -149,12 +167,15 @@ export type TraceLine = OperationLine | StateLine;
 export interface Trace {
   /** File name, for messages. */
   readonly name: string;
+  /** Its first line. */
   readonly header: TraceHeader;
+  /** All other lines, in order. */
   readonly lines: readonly TraceLine[];
 }
 
 /** A trace that cannot be read; the message is one line with file and line number. */
 export class TraceSyntaxError extends SyntaxError {
+  /** Name shown before the message. */
   override name = "TraceSyntaxError";
 }
 

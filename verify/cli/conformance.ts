@@ -108,6 +108,7 @@ function progress(share: number, what: string): string {
 
 /** A file that cannot be read. */
 export class UnreadableFile extends Error {
+  /** Name shown before the message. */
   override name = "UnreadableFile";
 }
 
