@@ -176,7 +176,7 @@ export class Op implements PendingOp {
         const cell = this.#cell!;
         this.#loads++;
         this.#spinLine = this.#loads === 1 ? cell.line : null;
-        this.#until(cpu, machine.coherence.read(cpu, cell.line));
+        this.#spend(machine.coherence.read(cpu, cell.line));
         result.value = cell.value;
         break;
       }
@@ -212,7 +212,7 @@ export class Op implements PendingOp {
       }
       case OpKind.SPIN: {
         const cell = this.#cell as Cell<number>;
-        this.#until(cpu, machine.coherence.read(cpu, cell.line));
+        this.#spend(machine.coherence.read(cpu, cell.line));
         result.value = cell.value;
         if ((cell.value & (this.#a as number)) === this.#b) break;
         return this.#park(cpu, cell.line);
@@ -255,15 +255,15 @@ export class Op implements PendingOp {
         result.value = undefined;
         break;
       case OpKind.CLOCK:
-        this.#until(cpu, machine.readClock(cpu));
+        this.#spend(machine.readClock(cpu));
         result.value = cpu.clock;
         break;
       case OpKind.LINE_READ:
-        this.#until(cpu, machine.coherence.read(cpu, this.#line!));
+        this.#spend(machine.coherence.read(cpu, this.#line!));
         result.value = undefined;
         break;
       case OpKind.LINE_WRITE:
-        this.#until(cpu, machine.coherence.write(cpu, this.#line!));
+        this.#spend(machine.coherence.write(cpu, this.#line!));
         result.value = undefined;
         break;
       case OpKind.PHYS_READ:
@@ -301,7 +301,7 @@ export class Op implements PendingOp {
     const cell = this.#cell as Cell<number>;
     const contended = this.#c !== 0;
     if (contended) {
-      this.#until(cpu, this.machine.coherence.read(cpu, cell.line));
+      this.#spend(this.machine.coherence.read(cpu, cell.line));
     } else {
       const old = cell.value;
       this.#writeLocked(cpu, this.#cell!, (old + (1 << TICKET_SHIFT)) | 0);
@@ -324,13 +324,12 @@ export class Op implements PendingOp {
     return unchanged;
   }
 
-  #until(cpu: Cpu, at: number): void {
-    const cycles = at - cpu.clock;
-    if (cycles > 0) this.machine.engine.advance(this.context, cycles);
+  #spend(cycles: number): void {
+    this.machine.engine.advance(this.context, cycles);
   }
 
   #write(cpu: Cpu, cell: Cell<unknown>, value: unknown): void {
-    this.#until(cpu, this.machine.coherence.write(cpu, cell.line));
+    this.#spend(this.machine.coherence.write(cpu, cell.line));
     cell.value = value;
     const waiters = cell.line.waiters;
     if (waiters !== null && waiters.length > 0) {
@@ -536,14 +535,12 @@ export function write_line(t: MachineContext, line: CacheLine): Steps<void> {
  * lock is alone with the line, so its turn has been settled already.
  */
 export function touch_read(t: MachineContext, line: CacheLine): void {
-  const cpu = t.cpu;
-  t.machine.engine.advance(t, t.machine.coherence.read(cpu, line) - cpu.clock);
+  t.machine.engine.advance(t, t.machine.coherence.read(t.cpu, line));
 }
 
 /** Charges a write to a structure that a lock guards; see {@linkcode touch_read}. */
 export function touch_write(t: MachineContext, line: CacheLine): void {
-  const cpu = t.cpu;
-  t.machine.engine.advance(t, t.machine.coherence.write(cpu, line) - cpu.clock);
+  t.machine.engine.advance(t, t.machine.coherence.write(t.cpu, line));
 }
 
 /** Loads `size` (1, 2, 4 or 8) bytes at virtual address `vaddr` through this CPU's TLB. */

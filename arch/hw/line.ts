@@ -74,11 +74,16 @@ export class Coherence {
     return line.owner === cpu.id && line.nrSharers === 0;
   }
 
-  /** `cpu` gets a copy of `line`. @returns When it has it, cycles. */
+  /**
+   * `cpu` gets a copy of `line`.
+   *
+   * @returns How long that takes, cycles: a small integer, which unlike a clock
+   * the host passes around without allocating.
+   */
   read(cpu: Cpu, line: CacheLine): number {
     const id = cpu.id;
-    if (line.owner === id) return cpu.clock + this.#hit;
-    if (line.nrSharers > 0 && isSharer(line, id)) return cpu.clock + this.#hit;
+    if (line.owner === id) return this.#hit;
+    if (line.nrSharers > 0 && isSharer(line, id)) return this.#hit;
     const done = this.#transfer(cpu, line, this.#distance(cpu, line));
     if (line.owner === NOBODY) {
       line.owner = id;
@@ -93,13 +98,12 @@ export class Coherence {
     return done;
   }
 
-  /** `cpu` gets the only copy of `line`. @returns When it has it, cycles. */
+  /** `cpu` gets the only copy of `line`. @returns How long that takes, cycles. */
   write(cpu: Cpu, line: CacheLine): number {
     const id = cpu.id;
     if (line.owner === id && line.nrSharers === 0) {
-      const done = cpu.clock + this.#hit;
-      line.busyUntil = done; // may lie ahead of others' clocks
-      return done;
+      line.busyUntil = cpu.clock + this.#hit; // may lie ahead of others' clocks
+      return this.#hit;
     }
     let latency = line.owner === id ? 0 : this.#distance(cpu, line);
     if (line.nrSharers > 0) {
@@ -124,12 +128,12 @@ export class Coherence {
       : this.#otherSocket;
   }
 
-  /** Queues behind the request under way. */
+  /** Queues behind the request under way. @returns Cycles until it is served. */
   #transfer(cpu: Cpu, line: CacheLine, latency: number): number {
     const start = cpu.clock > line.busyUntil ? cpu.clock : line.busyUntil;
     const late = this.#jitter > 1 ? this.#rng.next_u32() % this.#jitter : 0;
     line.busyUntil = start + latency + late;
-    return line.busyUntil;
+    return (line.busyUntil - cpu.clock) | 0;
   }
 }
 

@@ -87,10 +87,10 @@ export class Machine {
     }
   }
 
-  /** A read of the clock source that starts now. @returns When it is done, cycles. */
+  /** A read of the clock source that starts now. @returns How long it takes, cycles. */
   readClock(cpu: Cpu): number {
     const { shared, readCycles } = this.spec.clocksource;
-    return shared ? this.clocksource.read(cpu.clock) : cpu.clock + readCycles;
+    return shared ? this.clocksource.read(cpu.clock) - cpu.clock : readCycles;
   }
 
   /** Lets `cpu` go on with `next`, which is new or was switched out. */
@@ -117,12 +117,9 @@ export class Machine {
 
   /** Reads memory by physical address, charging its line. */
   physRead(t: MachineContext, paddr: number, size: number): number {
-    const cpu = t.cpu;
-    this.engine.advance(
-      t,
-      this.coherence.read(cpu, this.lineAt(paddr)) - cpu.clock,
-    );
-    return this.memory.readNumber(paddr, size as AccessSize);
+    const pfn = Math.floor(paddr * this.#pageOfByte);
+    const frame = this.memory.frame(pfn);
+    return this.readFrame(t, frame, paddr - pfn * this.#pageBytes, size);
   }
 
   /** Writes memory by physical address, charging its line. */
@@ -132,17 +129,40 @@ export class Machine {
     size: number,
     value: number,
   ): void {
-    const cpu = t.cpu;
     const pfn = Math.floor(paddr * this.#pageOfByte);
-    const offset = paddr - pfn * this.#pageBytes;
     const frame = this.memory.frame(pfn);
+    this.writeFrame(t, frame, paddr - pfn * this.#pageBytes, size, value);
+  }
+
+  /** Reads `size` bytes at `offset` in `frame`, charging the line. */
+  readFrame(
+    t: MachineContext,
+    frame: Frame,
+    offset: number,
+    size: number,
+  ): number {
     const line = this.lineIn(frame, offset);
-    this.engine.advance(t, this.coherence.write(cpu, line) - cpu.clock);
+    this.engine.advance(t, this.coherence.read(t.cpu, line));
+    const paddr = frame.pfn * this.#pageBytes + offset;
+    return this.memory.readNumber(paddr, size as AccessSize);
+  }
+
+  /** Writes `size` bytes at `offset` in `frame`, charging the line. */
+  writeFrame(
+    t: MachineContext,
+    frame: Frame,
+    offset: number,
+    size: number,
+    value: number,
+  ): void {
+    const line = this.lineIn(frame, offset);
+    this.engine.advance(t, this.coherence.write(t.cpu, line));
     if (size === 8 && (offset & 7) === 0) { // the usual case, without a second look-up
       const words = frame.words ?? frame.back();
       words[offset >>> 2] = value;
       words[(offset >>> 2) + 1] = Math.floor(value / TWO_32);
     } else {
+      const paddr = frame.pfn * this.#pageBytes + offset;
       this.memory.writeNumber(paddr, size as AccessSize, value);
     }
   }

@@ -52,6 +52,9 @@ export type FaultHandler = (
   reason: FaultReason,
 ) => boolean;
 
+/** Page numbers go to the TLB as 32 low bits and the rest: small integers, which the host does not allocate. */
+const PAGE_HIGH = 2 ** -32;
+
 /** What a walk found. */
 interface Walk {
   pfn: number;
@@ -72,6 +75,8 @@ export class Mmu {
   readonly #pageBytes: number;
   readonly #pageOfByte: number;
   readonly #walk: Walk;
+  /** Frame of the last translation. */
+  #frame: Frame;
   /** Each CPU's, made at its first walk; unused where the machine has none. */
   readonly #walkCaches: (WalkCache | undefined)[];
   readonly #leafLevel: number;
@@ -86,6 +91,7 @@ export class Mmu {
     this.#roots = new Float64Array(engine.cpus.length).fill(-1);
     this.#pageBytes = 2 ** this.format.pageShift;
     this.#pageOfByte = 1 / this.#pageBytes;
+    this.#frame = machine.memory.frame(0);
     this.#walk = { pfn: 0, prot: 0, table: machine.memory.frame(0), offset: 0 };
     this.#walkCaches = new Array(engine.cpus.length).fill(undefined);
     this.#leafLevel = this.format.levels.length - 1;
@@ -112,18 +118,15 @@ export class Mmu {
 
   /** Stores `size` bytes at `vaddr`. */
   write(t: MachineContext, vaddr: number, size: number, value: number): void {
-    this.machine.physWrite(
-      t,
-      this.translate(t, vaddr, size, true),
-      size,
-      value,
-    );
+    const offset = this.translate(t, vaddr, size, true);
+    this.machine.writeFrame(t, this.#frame, offset, size, value);
   }
 
   /**
-   * Physical address of `vaddr` as this CPU's TLB and tables have it, charging
-   * the lookup.
+   * Finds the frame of `vaddr` as this CPU's TLB and tables have it, charging
+   * the lookup; it is in `#frame` then.
    *
+   * @returns Byte in the frame.
    * @throws {PageFault} If nothing maps it and the kernel does not handle the fault.
    */
   translate(
@@ -133,7 +136,9 @@ export class Mmu {
     write: boolean,
   ): number {
     const vpn = Math.floor(vaddr * this.#pageOfByte);
-    const offset = vaddr - vpn * this.#pageBytes;
+    const offset = (vaddr - vpn * this.#pageBytes) | 0;
+    const low = vpn | 0;
+    const high = (vpn * PAGE_HIGH) | 0;
     if (offset + size > this.#pageBytes) {
       throw new RangeError(
         `Cannot access ${size} bytes at ${
@@ -143,8 +148,8 @@ export class Mmu {
     }
     const tlb = this.tlbs[t.cpu.id];
     for (;;) {
-      let slot = tlb.lookup(vpn);
-      if (slot < 0) slot = this.#fill(t, tlb, vaddr, vpn);
+      let slot = tlb.lookupSplit(low, high);
+      if (slot < 0) slot = this.#fill(t, tlb, vaddr, low, high);
       else if (tlb.lastLevel === 2) {
         this.machine.engine.advance(t, this.machine.spec.tlb.l2HitCycles);
       }
@@ -155,7 +160,8 @@ export class Mmu {
           if (write && (flags & PROT_DIRTY) === 0) {
             this.#setDirty(t, tlb, slot, vaddr);
           }
-          return tlb.translate(slot, vpn) * this.#pageBytes + offset;
+          this.#frame = this.machine.memory.frame(tlb.translate(slot, low));
+          return offset;
         }
         reason = "write to read-only";
       }
@@ -201,20 +207,30 @@ export class Mmu {
   }
 
   /** Walks the tables and fills the TLB. @returns The slot, or -1. */
-  #fill(t: MachineContext, tlb: Tlb, vaddr: number, vpn: number): number {
+  #fill(
+    t: MachineContext,
+    tlb: Tlb,
+    vaddr: number,
+    low: number,
+    high: number,
+  ): number {
     this.machine.engine.advance(t, this.machine.spec.tlb.walkCycles);
     if (vaddr >= this.format.identityStart) {
-      const pfn = vpn - this.format.identityStart * this.#pageOfByte;
-      return tlb.fill(vpn, pfn, PROT_WRITE | PROT_DIRTY | PROT_ACCESSED);
+      const pfn = Math.floor(
+        (vaddr - this.format.identityStart) * this.#pageOfByte,
+      );
+      const prot = PROT_WRITE | PROT_DIRTY | PROT_ACCESSED;
+      return tlb.fillSplit(low, high, pfn, prot);
     }
     if (!this.#walkCharged(t, vaddr)) return -1;
     const { pfn, prot } = this.#walk;
     if ((prot & PROT_ACCESSED) === 0) this.#setBits(PROT_ACCESSED);
-    if ((prot & PROT_LARGE) === 0) return tlb.fill(vpn, pfn, prot);
+    if ((prot & PROT_LARGE) === 0) return tlb.fillSplit(low, high, pfn, prot);
+    const vpn = high / PAGE_HIGH + (low >>> 0);
     const slot = tlb.insertLarge(vpn, pfn, prot);
     if (slot >= 0) return slot;
     const within = vpn % 2 ** this.format.largePageBits;
-    return tlb.fill(vpn, pfn + within, prot & ~PROT_LARGE);
+    return tlb.fillSplit(low, high, pfn + within, prot & ~PROT_LARGE);
   }
 
   /** A hardware walk: through the walk cache if there is one. */
@@ -261,8 +277,7 @@ export class Mmu {
     const offset = format.index(vaddr, level) * 8;
     if (t !== null) {
       const line = machine.lineIn(table, offset);
-      const done = machine.coherence.read(t.cpu, line);
-      machine.engine.advance(t, done - t.cpu.clock);
+      machine.engine.advance(t, machine.coherence.read(t.cpu, line));
     }
     const words = table.words;
     if (words === null) return false;

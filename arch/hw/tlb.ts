@@ -80,12 +80,10 @@ class EntryArray {
     this.headsAt = this.turnsAt + sets;
   }
 
-  /** Slot of `vpn`, or -1. */
-  find(vpn: number): number {
+  /** Slot of the page whose number has these low 32 and high bits, or -1. */
+  find(low: number, high: number): number {
     if (this.count === 0) return -1;
     const words = this.words;
-    const low = vpn | 0;
-    const high = Math.floor(vpn / TWO_32);
     if (this.hashed) {
       let slot = words[this.headsAt + this.bucket(low)];
       while (slot >= 0) {
@@ -113,6 +111,14 @@ class EntryArray {
       (this.words[slot * WORDS + HIGH] & VALID) !== 0;
   }
 
+  lowAt(slot: number): number {
+    return this.words[slot * WORDS];
+  }
+
+  highAt(slot: number): number {
+    return vpnHigh(this.words[slot * WORDS + HIGH]);
+  }
+
   vpnAt(slot: number): number {
     const at = slot * WORDS;
     return vpnHigh(this.words[at + HIGH]) * TWO_32 +
@@ -133,27 +139,33 @@ class EntryArray {
     this.words[slot * WORDS + HIGH] |= bits;
   }
 
-  /** The slot that the next entry for `vpn` goes to; its occupant, if any, must leave first. */
-  victim(vpn: number): number {
+  /** The slot that the next entry for page `low` goes to; its occupant, if any, must leave first. */
+  victim(low: number): number {
     if (this.words === NO_WORDS) this.allocate();
-    const set = vpn & this.setMask;
+    const set = low & this.setMask;
     const way = this.words[this.turnsAt + set];
     this.words[this.turnsAt + set] = way + 1 === this.ways ? 0 : way + 1;
     return set * this.ways + way;
   }
 
-  /** Fills the empty `slot`, one of `vpn`'s set. */
-  fill(slot: number, vpn: number, pfn: number, flags: number): void {
+  /** Fills the empty `slot`, one of the page's set. */
+  fill(
+    slot: number,
+    low: number,
+    high: number,
+    pfn: number,
+    flags: number,
+  ): void {
     const words = this.words;
     const at = slot * WORDS;
-    words[at] = vpn;
+    words[at] = low;
     words[at + HIGH] = (Math.floor(pfn / TWO_32) << PFN_HIGH_SHIFT) |
-      (Math.floor(vpn / TWO_32) << VPN_HIGH_SHIFT) | VALID | flags;
+      (high << VPN_HIGH_SHIFT) | VALID | flags;
     words[at + PFN] = pfn;
     this.count++;
     if ((flags & PROT_GLOBAL) === 0) this.nonGlobal++;
     if (!this.hashed) return;
-    const head = this.headsAt + this.bucket(vpn | 0);
+    const head = this.headsAt + this.bucket(low);
     words[at + NEXT] = words[head];
     words[head] = slot;
   }
@@ -198,6 +210,11 @@ class EntryArray {
     this.words = new Int32Array(this.headsAt + this.hashMask + 1);
     this.words.fill(-1, this.headsAt);
   }
+}
+
+/** Bits of `vpn` above the low 32. */
+function highOf(vpn: number): number {
+  return Math.floor(vpn / TWO_32);
 }
 
 function vpnHigh(word: number): number {
@@ -283,23 +300,33 @@ export class Tlb {
    * Looks at L1, then L2 (a hit there moves to L1), then the large pages.
    */
   lookup(vpn: number): number {
-    const slot = this.#l1.find(vpn);
+    return this.lookupSplit(vpn | 0, highOf(vpn));
+  }
+
+  /** {@linkcode lookup} of a page number given as its low 32 and its high bits. */
+  lookupSplit(low: number, high: number): number {
+    const slot = this.#l1.find(low, high);
     if (slot >= 0) {
       this.hitsL1++;
       this.lastLevel = 1;
       return slot;
     }
     if (this.#l2.count > 0) {
-      const below = this.#l2.find(vpn);
-      if (below >= 0) return this.#refill(below, vpn);
+      const below = this.#l2.find(low, high);
+      if (below >= 0) return this.#refill(below);
     }
-    return this.lookupLarge(vpn);
+    return this.#lookupLarge(low, high);
   }
 
   /** As {@linkcode lookup}, for callers who know that only a large page can cover `vpn`. */
   lookupLarge(vpn: number): number {
+    return this.#lookupLarge(vpn | 0, highOf(vpn));
+  }
+
+  #lookupLarge(low: number, high: number): number {
     if (this.#large.count > 0) {
-      const slot = this.#large.find(Math.floor(vpn * this.#largeScale));
+      const number = (high * TWO_32 + (low >>> 0)) * this.#largeScale;
+      const slot = this.#large.find(number | 0, highOf(number));
       if (slot >= 0) {
         this.hitsLarge++;
         this.lastLevel = 1;
@@ -342,23 +369,25 @@ export class Tlb {
   /** Caches base page `vpn` in L1, over an older entry if there is one; returns its slot. */
   insert(vpn: number, pfn: number, flags: number): number {
     const l1 = this.#l1;
-    const slot = l1.find(vpn);
+    const low = vpn | 0;
+    const high = highOf(vpn);
+    const slot = l1.find(low, high);
     if (slot < 0) {
-      const below = this.#l2.find(vpn);
+      const below = this.#l2.find(low, high);
       if (below >= 0) this.#l2.drop(below);
-      return this.fill(vpn, pfn, flags);
+      return this.fillSplit(low, high, pfn, flags);
     }
     l1.drop(slot);
-    l1.fill(slot, vpn, pfn, flags);
+    l1.fill(slot, low, high, pfn, flags);
     return slot;
   }
 
-  /** {@linkcode insert} of a `vpn` that {@linkcode lookup} has just missed. */
-  fill(vpn: number, pfn: number, flags: number): number {
+  /** {@linkcode insert} of a page that {@linkcode lookupSplit} has just missed. */
+  fillSplit(low: number, high: number, pfn: number, flags: number): number {
     const l1 = this.#l1;
-    const slot = l1.victim(vpn);
+    const slot = l1.victim(low);
     this.#demote(slot);
-    l1.fill(slot, vpn, pfn, flags);
+    l1.fill(slot, low, high, pfn, flags);
     return slot;
   }
 
@@ -367,16 +396,18 @@ export class Tlb {
     const large = this.#large;
     if (large.entries === 0) return -1;
     const number = Math.floor(vpn * this.#largeScale);
-    let slot = large.find(number);
+    const low = number | 0;
+    const high = highOf(number);
+    let slot = large.find(low, high);
     if (slot >= 0) large.drop(slot);
     else {
-      slot = large.victim(number);
+      slot = large.victim(low);
       if (large.isValid(slot)) {
         large.drop(slot);
         this.evictions++;
       }
     }
-    large.fill(slot, number, pfn, flags);
+    large.fill(slot, low, high, pfn, flags);
     return this.#largeBase + slot;
   }
 
@@ -412,17 +443,23 @@ export class Tlb {
 
   /** True if some entry translates `vpn`. Counts and moves nothing: for sanitizers. */
   holds(vpn: number): boolean {
-    return this.#l1.find(vpn) >= 0 || this.#l2.find(vpn) >= 0 ||
-      this.#large.find(Math.floor(vpn * this.#largeScale)) >= 0;
+    const low = vpn | 0;
+    const high = highOf(vpn);
+    const number = Math.floor(vpn * this.#largeScale);
+    return this.#l1.find(low, high) >= 0 || this.#l2.find(low, high) >= 0 ||
+      this.#large.find(number | 0, highOf(number)) >= 0;
   }
 
-  #refill(below: number, vpn: number): number {
-    const pfn = this.#l2.pfnAt(below);
-    const flags = this.#l2.flagsAt(below);
-    this.#l2.drop(below);
-    const slot = this.#l1.victim(vpn);
+  #refill(below: number): number {
+    const l2 = this.#l2;
+    const low = l2.lowAt(below);
+    const high = l2.highAt(below);
+    const pfn = l2.pfnAt(below);
+    const flags = l2.flagsAt(below);
+    l2.drop(below);
+    const slot = this.#l1.victim(low);
     this.#demote(slot);
-    this.#l1.fill(slot, vpn, pfn, flags);
+    this.#l1.fill(slot, low, high, pfn, flags);
     this.hitsL2++;
     this.lastLevel = 2;
     return slot;
@@ -432,7 +469,8 @@ export class Tlb {
   #demote(slot: number): void {
     const l1 = this.#l1;
     if (!l1.isValid(slot)) return;
-    const vpn = l1.vpnAt(slot);
+    const low = l1.lowAt(slot);
+    const high = l1.highAt(slot);
     const pfn = l1.pfnAt(slot);
     const flags = l1.flagsAt(slot);
     l1.drop(slot);
@@ -441,17 +479,17 @@ export class Tlb {
       this.evictions++;
       return;
     }
-    const to = l2.victim(vpn);
+    const to = l2.victim(low);
     if (l2.isValid(to)) {
       l2.drop(to);
       this.evictions++;
     }
-    l2.fill(to, vpn, pfn, flags);
+    l2.fill(to, low, high, pfn, flags);
   }
 }
 
 function dropPage(array: EntryArray, vpn: number): number {
-  const slot = array.find(vpn);
+  const slot = array.find(vpn | 0, highOf(vpn));
   if (slot < 0) return 0;
   array.drop(slot);
   return 1;
