@@ -36,7 +36,7 @@ function readMachine(path: string, args: readonly string[], io: Io): string {
   } catch (error) {
     if (!(error instanceof ReadError)) throw error;
     throw new UsageError(
-      `Cannot read machine file ${JSON.stringify(path)} ${
+      `Cannot read machine file ${JSON.stringify(path)}: ${
         readProblem(error, path, args)
       }`,
     );
@@ -50,18 +50,18 @@ function readProblem(
 ): string {
   switch (error.failure) {
     case "missing":
-      return "as there is no such file";
+      return "there is no such file";
     case "a directory":
-      return "as it is a directory";
+      return "it is a directory";
     case "denied":
-      return "as the operating system denies it";
+      return "the operating system denies it";
     case "no permission":
-      return `without permission: run ${
-        [`deno run --allow-read=${path} boot/cli/main.ts`, ...args]
-          .map((word, i) => i === 0 ? word : shellQuote(word)).join(" ")
+      return `this takes permission: run ${
+        ["deno", "run", `--allow-read=${path}`, "boot/cli/main.ts", ...args]
+          .map(shellQuote).join(" ")
       }`;
     default:
-      return `as reading failed: ${error.message}`;
+      return error.message;
   }
 }
 
@@ -70,7 +70,7 @@ function parseMachine(text: string, path: string): MachineSpec {
   const problem = jsonErrorAt(text);
   if (problem !== null) {
     throw new UsageError(
-      `Cannot read ${file} as it is not JSON: line ${problem.line}, column ${problem.column}`,
+      `Cannot read ${file}: it is not JSON, see line ${problem.line}, column ${problem.column}`,
     );
   }
   try {

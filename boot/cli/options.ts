@@ -129,10 +129,12 @@ function readFlags(args: readonly string[]): Flags {
     alias: { help: "h" },
     unknown: (arg, key) => {
       if (key === undefined) throw strayWord(arg);
+      const hint = known.find((name) => name.startsWith(key)) ??
+        nearest(key, known);
       throw new UsageError(
         `Cannot use ${
           JSON.stringify(arg)
-        } as there is no such option: nearest is --${nearest(key, known)}`,
+        } as there is no such option: nearest is --${hint}`,
       );
     },
   });
@@ -141,7 +143,7 @@ function readFlags(args: readonly string[]): Flags {
     const valued = args.find((arg) => arg.startsWith(`--${name}=`));
     if (valued !== undefined) {
       throw new UsageError(
-        `Cannot use ${JSON.stringify(valued)} as --${name} takes no value`,
+        `Cannot use ${JSON.stringify(valued)}: --${name} takes no value`,
       );
     }
   }

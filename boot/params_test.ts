@@ -1,0 +1,209 @@
+import { assertEquals, assertStrictEquals, assertThrows } from "@std/assert";
+import fc from "fast-check";
+import { DEFAULT_PARAMS } from "../kernel/params.ts";
+import {
+  memparse,
+  ParamError,
+  PARAMETERS,
+  parseCommandLine,
+  sizeText,
+  splitCommandLine,
+  unknownBootOption,
+} from "./params.ts";
+
+Deno.test("splitCommandLine() takes quotes as the kernel does", () => {
+  const cases: [string, [string, string | null][]][] = [
+    ["", []],
+    [" \t a  b\n", [["a", null], ["b", null]]],
+    ["a=b", [["a", "b"]]],
+    ["a=", [["a", ""]]],
+    ["a=b=c", [["a", "b=c"]]],
+    ['a="b c" d', [["a", "b c"], ["d", null]]],
+    ['"a=b c" d', [["a", "b c"], ["d", null]]],
+    ['"a b"', [["a b", null]]],
+    ['a=b" c"d', [["a", 'b" c"d']]],
+    ['a="b c', [["a", "b c"]]],
+    ['a=""', [["a", ""]]],
+    ['"', [["", null]]],
+  ];
+  for (const [line, words] of cases) {
+    assertEquals(
+      splitCommandLine(line).map(({ name, value }) => [name, value]),
+      words,
+      line,
+    );
+  }
+});
+
+Deno.test("splitCommandLine() gives back what was quoted", () => {
+  const name = fc.stringMatching(/^[a-z][a-z0-9_.-]*$/);
+  const value = fc.option(fc.stringMatching(/^[ -!#-~]*$/));
+  fc.assert(fc.property(
+    fc.array(fc.record({ name, value })),
+    fc.boolean(),
+    (words, around) => {
+      const line = words.map(({ name, value }) => {
+        if (value === null) return name;
+        return around ? `"${name}=${value}"` : `${name}="${value}"`;
+      }).join(" ");
+      assertEquals(splitCommandLine(line), words.map((w) => ({ ...w })));
+    },
+  ));
+});
+
+Deno.test("memparse() reads C integers with K, M and G", () => {
+  const cases: [string, number][] = [
+    ["0", 0],
+    ["4096", 4096],
+    ["64k", 65536],
+    ["64K", 65536],
+    ["128M", 2 ** 27],
+    ["2g", 2 ** 31],
+    ["0x10M", 2 ** 24],
+    ["010", 8],
+    ["", NaN],
+    ["-1", NaN],
+    ["M", NaN],
+    ["1.5M", NaN],
+    ["1T", NaN],
+    ["12MB", NaN],
+    ["0x", NaN],
+    ["09", NaN],
+    [" 1", NaN],
+    ["1 ", NaN],
+    ["99999999999G", NaN],
+  ];
+  for (const [text, bytes] of cases) {
+    assertStrictEquals(memparse(text), bytes, text);
+  }
+});
+
+Deno.test("memparse() reads what sizeText() writes", () => {
+  fc.assert(fc.property(fc.maxSafeNat(), (bytes) => {
+    assertEquals(memparse(sizeText(bytes)), bytes);
+  }));
+});
+
+Deno.test("parseCommandLine() of nothing gives the defaults", () => {
+  assertEquals(parseCommandLine(""), {
+    params: DEFAULT_PARAMS,
+    given: new Set<string>(),
+    unknown: [],
+    initArgs: [],
+  });
+});
+
+Deno.test("parseCommandLine() reads every parameter", () => {
+  const { params, given, unknown } = parseCommandLine(
+    "nr_cpus=4 mem=1G vmalloc=64M hashdist=0 loglevel=5 vmap=vmlist " +
+      "vmap.quirk=posted-search,insert-overlap lazy_max=100 seed=7 panic_on_warn",
+  );
+  assertEquals(params, {
+    nr_cpus: 4,
+    mem_bytes: 2 ** 30,
+    vmalloc_bytes: 2 ** 26,
+    hashdist: false,
+    loglevel: 5,
+    vmap: "vmlist",
+    vmap_quirk: new Set(["posted-search", "insert-overlap"]),
+    lazy_max: 100,
+    seed: 7,
+    panic_on_warn: true,
+  });
+  assertEquals(unknown, []);
+  assertEquals(given.size, 10);
+});
+
+Deno.test("parseCommandLine() takes a dash for an underscore, and the last of several", () => {
+  const { params } = parseCommandLine("nr-cpus=4 nr_cpus=2 lazy-max=0");
+  assertEquals([params.nr_cpus, params.lazy_max], [2, 0]);
+  assertEquals(parseCommandLine("quiet").params.loglevel, 4);
+  assertEquals(parseCommandLine("quiet debug").params.loglevel, 10);
+  assertEquals(parseCommandLine("panic_on_warn=0").params.panic_on_warn, false);
+});
+
+Deno.test("parseCommandLine() reports unknown names and stops at --", () => {
+  const { unknown, initArgs, params } = parseCommandLine(
+    'root=/dev/sda1 foo seed=3 -- seed=x "two words" single',
+  );
+  assertEquals(unknown, ["root", "foo"]);
+  assertEquals(initArgs, ["seed=x", "two words", "single"]);
+  assertEquals(params.seed, 3);
+  assertEquals(unknownBootOption("foo"), "Unknown boot option `foo': ignoring");
+});
+
+Deno.test("parseCommandLine() refuses values that cannot be read", () => {
+  const cases: [string, string][] = [
+    [
+      "vmalloc=-1",
+      'Cannot use kernel parameter vmalloc as it must be a size such as 128M: current value is "-1"',
+    ],
+    [
+      "vmalloc",
+      "Cannot use kernel parameter vmalloc as it must be a size such as 128M: current value is missing",
+    ],
+    [
+      "mem=1M",
+      'Cannot use kernel parameter mem as it must be at least 32M: current value is "1M"',
+    ],
+    [
+      "nr_cpus=0",
+      'Cannot use kernel parameter nr_cpus as it must be an integer in 1..4096: current value is "0"',
+    ],
+    [
+      "hashdist=2",
+      'Cannot use kernel parameter hashdist as it must be 0 or 1: current value is "2"',
+    ],
+    [
+      "loglevel=11",
+      'Cannot use kernel parameter loglevel as it must be an integer in 0..10: current value is "11"',
+    ],
+    [
+      "lazy_max=32M",
+      'Cannot use kernel parameter lazy_max as it must be a number of pages such as 8192: current value is "32M"',
+    ],
+    [
+      "seed=abc",
+      'Cannot use kernel parameter seed as it must be an integer in 0..9007199254740991: current value is "abc"',
+    ],
+    [
+      "vmap=rewrit",
+      'Cannot use kernel parameter vmap as it must be one of rewrite, vmlist (nearest is "rewrite"): current value is "rewrit"',
+    ],
+    [
+      "vmap=",
+      'Cannot use kernel parameter vmap as it must be one of rewrite, vmlist: current value is ""',
+    ],
+    [
+      "vmap.quirk=posted-search,posted-serch",
+      'Cannot use kernel parameter vmap.quirk as it must be a list of quirks from --help (nearest is "posted-search"): current value is "posted-search,posted-serch"',
+    ],
+    [
+      "quiet=1",
+      'Cannot use kernel parameter quiet as it must be given without a value: current value is "1"',
+    ],
+    [
+      "panic_on_warn=y",
+      'Cannot use kernel parameter panic_on_warn as it must be 0 or 1: current value is "y"',
+    ],
+  ];
+  for (const [line, message] of cases) {
+    const error = assertThrows(() => parseCommandLine(line), ParamError);
+    assertEquals(error.message, message);
+  }
+});
+
+Deno.test("parseCommandLine() either reads a line or says in one line why not", () => {
+  const word = fc.tuple(
+    fc.constantFrom(...PARAMETERS.map(({ name }) => name), "foo"),
+    fc.oneof(fc.string(), fc.integer().map(String), fc.constant("64M")),
+  ).map(([name, value]) => `${name}=${value}`);
+  fc.assert(fc.property(fc.array(word), (words) => {
+    try {
+      parseCommandLine(words.join(" "));
+    } catch (error) {
+      if (!(error instanceof ParamError)) throw error;
+      assertEquals(error.message.includes("\n"), false);
+    }
+  }));
+});
