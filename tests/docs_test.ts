@@ -65,7 +65,8 @@ Deno.test({
     const rows = functionRows(read("docs/LINUX.md"));
     for (const [linux, here] of rows) {
       if (here === "-") continue;
-      const path = `kernel/${here.replaceAll("`", "")}`;
+      const file = here.replaceAll("`", "");
+      const path = file.startsWith("boot/") ? file : `kernel/${file}`;
       if (!exists(path)) {
         wrong.push(`${path} does not exist`);
         continue;
