@@ -140,8 +140,6 @@ function measure(
       },
     })
   );
-  // Whoever of the threads did them: a lock that is unfair would otherwise
-  // count for more than the operations it delays.
   const ns_per_op = machine.toNs(
     measured.windowCycles * threads / measured.opsInWindow,
   );

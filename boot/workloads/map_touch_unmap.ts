@@ -2,9 +2,9 @@
  * The benchmark of the rewrite: N kernel threads in parallel, each mapping a
  * few pages of its own, writing a word to every one, and unmapping them.
  *
- * Every thread does a few operations to warm up, waits for the others, does its
- * share, and goes on until the last has done its own, so that every operation
- * that counts ran beside N - 1 busy threads.
+ * Every thread does a few operations to warm up, waits for the others, and goes
+ * on until together they have done N times `ops`: every operation that counts
+ * ran beside N - 1 busy threads, whoever of them an unfair lock favoured.
  */
 import {
   charge,
@@ -28,7 +28,7 @@ import {
   vmap,
   vunmap,
 } from "../../kernel/mm/vmap.ts";
-import { cond_resched } from "../../kernel/sched/sched.ts";
+import { cond_resched, need_resched } from "../../kernel/sched/sched.ts";
 import type { Thread } from "../../kernel/thread.ts";
 import { Barrier } from "./barrier.ts";
 
@@ -40,14 +40,14 @@ export type MapApi = "ram" | "vmap";
 /** What to run. */
 export interface MapTouchUnmap {
   readonly threads: number;
-  /** Operations of each thread that count. */
+  /** Operations that count, for each thread on average. */
   readonly ops: number;
   /** Operations of each thread before that. */
   readonly warmup: number;
   /** Pages of one mapping. */
   readonly pages: number;
   readonly api: MapApi;
-  /** Called when the last thread is at the line, and when the last has done its share. */
+  /** Called when the last thread is at the line, and when all operations are done. */
   readonly onWindow?: (edge: "start" | "end") => void;
   /** Called now and then with the operations done. */
   readonly onProgress?: (done: number) => void;
@@ -55,27 +55,30 @@ export interface MapTouchUnmap {
 
 /** What came out. */
 export interface Measured {
-  /** From the last thread's arrival at the line to the end of the last share, cycles. */
+  /** From the last thread's arrival at the line to the end of the last operation, cycles. */
   readonly windowCycles: number;
-  /** Operations in all between the window's edges, those beyond the shares included. */
+  /** Operations in that time. */
   readonly opsInWindow: number;
 }
 
+/** The loop, its calls, the look whether to reschedule. */
+const LOOP_INSTRUCTIONS = 15;
+/** One store and its part of the loop. */
+const TOUCH_INSTRUCTIONS = 3;
 /** Operations between two calls of `onProgress`. */
 const PROGRESS_OPS = 256;
 
 /** What the threads of one run share. */
 class Run {
   readonly line: Barrier;
-  /** Threads that have not done their share. */
-  left: number;
+  readonly total: number;
   done = 0;
   startedAt = 0;
   endedAt = 0;
 
   constructor(k: Kernel, readonly what: MapTouchUnmap) {
     this.line = new Barrier(k, what.threads);
-    this.left = what.threads;
+    this.total = what.threads * what.ops;
   }
 }
 
@@ -97,37 +100,31 @@ export function* map_touch_unmap(
 
 function* worker(t: Thread, run: Run): Steps {
   enter(t, TEST_THREAD);
-  const { what } = run;
-  const one = what.api === "ram" ? ram_once : vmap_once;
+  const { what, total } = run;
+  const calls = CALLS[what.api];
   const pages = yield* take_pages(t, what.pages);
-  for (let i = 0; i < what.warmup; i++) yield* one(t, pages);
+  yield* loop(t, calls, pages, what.warmup, null);
   yield* run.line.wait(t, () => {
     run.startedAt = t.cpu.clock;
     what.onWindow?.("start");
   });
-  for (let i = 0; i < what.ops; i++) {
-    yield* one(t, pages);
-    yield* cond_resched(t);
-    book(run);
-  }
-  if (--run.left === 0) {
-    run.endedAt = t.cpu.clock;
-    what.onWindow?.("end");
-  }
-  while (run.left > 0) {
-    yield* one(t, pages);
-    yield* cond_resched(t);
-    book(run);
-  }
+  yield* loop(t, calls, pages, total, run);
   for (let i = 0; i < pages.length; i++) yield* __free_page(t, pages[i]);
   leave(t);
 }
 
-/** Counts an operation of the window. */
-function book(run: Run): void {
-  if (run.left === 0) return;
+/** Counts an operation. @returns Whether more are wanted. */
+function book(t: Thread, run: Run): boolean {
   run.done++;
-  if (run.done % PROGRESS_OPS === 0) run.what.onProgress?.(run.done);
+  if (run.done < run.total) {
+    if (run.done % PROGRESS_OPS === 0) run.what.onProgress?.(run.done);
+    return true;
+  }
+  if (run.done === run.total) {
+    run.endedAt = t.cpu.clock;
+    run.what.onWindow?.("end");
+  } else run.done = run.total; // under way when the last one was booked
+  return false;
 }
 
 function* take_pages(t: Thread, count: number): Steps<Page[]> {
@@ -140,29 +137,42 @@ function* take_pages(t: Thread, count: number): Steps<Page[]> {
   return pages;
 }
 
-/** One operation by vm_map_ram(). */
-function* ram_once(t: Thread, pages: Page[]): Steps {
-  charge(t, 12); // the loop, three calls
-  const addr = yield* vm_map_ram(t, pages, pages.length, -1, PAGE_KERNEL);
-  if (addr === 0) BUG(t, "vm_map_ram failed");
-  yield* touch(t, addr, pages.length);
-  yield* vm_unmap_ram(t, addr, pages.length);
+/** One way of mapping pages and unmapping them. */
+interface MapCalls {
+  map(t: Thread, pages: Page[]): Steps<number>;
+  unmap(t: Thread, addr: number, count: number): Steps;
 }
 
-/** One operation by vmap(). */
-function* vmap_once(t: Thread, pages: Page[]): Steps {
-  charge(t, 12);
-  const addr = yield* vmap(t, pages, pages.length, VM_MAP, PAGE_KERNEL);
-  if (addr === 0) BUG(t, "vmap failed");
-  yield* touch(t, addr, pages.length);
-  yield* vunmap(t, addr);
-}
+const CALLS: Readonly<Record<MapApi, MapCalls>> = {
+  ram: {
+    map: (t, pages) => vm_map_ram(t, pages, pages.length, -1, PAGE_KERNEL),
+    unmap: vm_unmap_ram,
+  },
+  vmap: {
+    map: (t, pages) => vmap(t, pages, pages.length, VM_MAP, PAGE_KERNEL),
+    unmap: vunmap,
+  },
+};
 
-/** Writes a word to each page. */
-function* touch(t: Thread, addr: number, pages: number): Steps {
+/** At most `ops` operations, booked with `run` if given. */
+function* loop(
+  t: Thread,
+  calls: MapCalls,
+  pages: Page[],
+  ops: number,
+  run: Run | null,
+): Steps {
   const pageBytes = t.machine.memory.pageBytes;
-  for (let i = 0; i < pages; i++) {
-    charge(t, 3);
-    yield* vstore(t, addr + i * pageBytes, 8, addr + i);
+  for (let i = 0; i < ops; i++) {
+    charge(t, LOOP_INSTRUCTIONS);
+    const addr = yield* calls.map(t, pages);
+    if (addr === 0) BUG(t, "no room to map in");
+    for (let page = 0; page < pages.length; page++) {
+      charge(t, TOUCH_INSTRUCTIONS);
+      yield* vstore(t, addr + page * pageBytes, 8, i);
+    }
+    yield* calls.unmap(t, addr, pages.length);
+    if (need_resched(t)) yield* cond_resched(t);
+    if (run !== null && !book(t, run)) break;
   }
 }
