@@ -1,9 +1,9 @@
 /** Boots a machine from code, and runs work on it. */
 import { ksym, type Steps } from "../arch/asm.ts";
 import { Machine } from "../arch/hw/machine.ts";
+import { DEFAULT_PRESET, findPreset } from "../arch/hw/presets/index.ts";
 import type { MachineSpec } from "../arch/hw/spec.ts";
 import { Deadlock, type EngineOptions } from "../arch/sim/engine.ts";
-import type { KernelBug } from "../kernel/bug.ts";
 import { Kernel } from "../kernel/kernel.ts";
 import { do_page_fault } from "../kernel/mm/fault.ts";
 import type { VmapLayerFactory } from "../kernel/mm/vmap_layer.ts";
@@ -11,6 +11,16 @@ import { DEFAULT_PARAMS, type KernelParams } from "../kernel/params.ts";
 import { Printk } from "../kernel/printk.ts";
 import { Thread } from "../kernel/thread.ts";
 import { HostDoor, type HostJob, type Initcall } from "./host_door.ts";
+import {
+  type Counters,
+  counters,
+  locksBetween,
+  powerOn,
+  profileBetween,
+  type Snapshot,
+  snapshot,
+} from "./measure.ts";
+import type { LockLine, ProfileLine } from "./results.ts";
 import { start_kernel, START_KERNEL_STEPS } from "./start_kernel.ts";
 import type { BootStep } from "./step.ts";
 
@@ -19,8 +29,8 @@ const LOCKUP_SECONDS = 10;
 
 /** What to boot. */
 export interface BootOptions {
-  /** The machine; a preset, or one's own. */
-  readonly spec: MachineSpec;
+  /** The machine; a preset, or one's own. Left out: `"opteron-2x4"`. */
+  readonly spec?: MachineSpec;
   /** Kernel parameters; {@linkcode DEFAULT_PARAMS} for those left out. */
   readonly params?: Partial<KernelParams>;
   /** Further vmap layers that `vmap=` may name. */
@@ -60,6 +70,34 @@ export class BootedMachine {
   dmesg(): string[] {
     return this.kernel.printk.dmesg().split("\n").filter((line) => line !== "");
   }
+
+  /** Counters as of now, to measure from. */
+  snapshot(): Snapshot {
+    return snapshot(this.machine, this.kernel);
+  }
+
+  /**
+   * Virtual time by kernel symbol, all CPUs together, most first.
+   *
+   * @param since Left out: power-on.
+   */
+  profile(since: Snapshot = powerOn(this.machine)): ProfileLine[] {
+    return profileBetween(since, this.snapshot());
+  }
+
+  /**
+   * What each class of locks did, most waited for first.
+   *
+   * @param since Left out: power-on.
+   */
+  lockStat(since: Snapshot = powerOn(this.machine)): LockLine[] {
+    return locksBetween(since, this.snapshot());
+  }
+
+  /** TLBs, interprocessor interrupts, flushes, the vmap layer: as of now, since power-on. */
+  counters(): Counters {
+    return counters(this.machine, this.kernel);
+  }
 }
 
 /**
@@ -67,9 +105,9 @@ export class BootedMachine {
  *
  * @throws {KernelBug} If the kernel oopses on the way.
  */
-export function boot(options: BootOptions): BootedMachine {
+export function boot(options: BootOptions = {}): BootedMachine {
   const params = { ...DEFAULT_PARAMS, ...options.params };
-  const { spec } = options;
+  const { spec = findPreset(DEFAULT_PRESET) } = options;
   const machine = new Machine(spec, params.seed, {
     lockupCycles: LOCKUP_SECONDS * spec.clockHz,
     ...options.engine,
