@@ -127,7 +127,9 @@ Deno.test("run() hands the runner what was asked for", () => {
       return RESULT;
     },
   );
-  const { spec, params, onLog, onProgress, ...rest } = seen! as RunOptions;
+  const { spec, params, onLog, onProgress, ...rest } = seen! as Required<
+    RunOptions
+  >;
   assertEquals(spec.name, "opteron-2x4");
   assertEquals([params.loglevel, params.seed, params.vmap], [3, 9, "rewrite"]);
   assert(onLog && onProgress);
