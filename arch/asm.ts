@@ -14,6 +14,7 @@
 import { Context, type PendingOp } from "./sim/context.ts";
 import type { Cpu } from "./sim/cpu.ts";
 import { CpuState } from "./sim/cpu.ts";
+import { DONE, Ready } from "./sim/ready.ts";
 import type { Steps } from "./sim/steps.ts";
 import type { Cell } from "./hw/cell.ts";
 import type { CacheLine } from "./hw/line.ts";
@@ -47,10 +48,6 @@ export const OpKind = {
   TICKET_UNLOCK: 19,
   HOST: 20,
 } as const;
-
-/** Kinds from here on touch data; see `runAheadCycles` in `arch/sim/engine.ts`. */
-const FIRST_DATA_KIND = OpKind.LINE_READ;
-const LAST_DATA_KIND = OpKind.PTE_RUN;
 
 const KIND_NAMES = Object.keys(OpKind);
 
@@ -87,6 +84,9 @@ export class Op implements PendingOp {
     done: true,
     value: undefined,
   };
+
+  /** Result of an operation that was performed at once. */
+  readonly ready: Ready<unknown> = new Ready<unknown>(undefined);
 
   constructor(readonly machine: Machine, readonly context: MachineContext) {}
 
@@ -125,7 +125,7 @@ export class Op implements PendingOp {
   next(): IteratorResult<void, unknown> {
     const cpu = this.context.cpu;
     if (this.#state === OpState.READY) {
-      if (cpu.clock >= cpu.limit && !this.#mayRunAhead(cpu)) {
+      if (cpu.clock >= cpu.limit) {
         this.#state = OpState.WAITING;
         return YIELD;
       }
@@ -149,17 +149,6 @@ export class Op implements PendingOp {
     return `${KIND_NAMES[this.#kind]}${where}${
       holder === null ? "" : `, ${holder}`
     }`;
-  }
-
-  /** Whether the operation need not wait for its turn. */
-  #mayRunAhead(cpu: Cpu): boolean {
-    if (cpu.clock >= cpu.ahead) return false;
-    const kind = this.#kind;
-    if (kind === OpKind.TICKET_UNLOCK) {
-      // Nobody waits: the next to ask is served after this release.
-      return this.machine.coherence.isExclusive(cpu, this.#cell!.line);
-    }
-    return kind >= FIRST_DATA_KIND && kind <= LAST_DATA_KIND;
   }
 
   #parked(): IteratorResult<void, unknown> {
@@ -203,13 +192,9 @@ export class Op implements PendingOp {
       case OpKind.TICKET_LOCK:
         if (!this.#ticketLock(cpu)) return false;
         break;
-      case OpKind.TICKET_UNLOCK: {
-        const old = this.#cell!.value as number;
-        const owner = (old + 1) & TICKET_MASK;
-        this.#write(cpu, this.#cell!, (old & ~TICKET_MASK) | owner);
-        (this.#a as OpEnd).ended(this.context, false);
+      case OpKind.TICKET_UNLOCK:
+        this.ticketUnlock(cpu, this.#cell as Cell<number>, this.#a as OpEnd);
         break;
-      }
       case OpKind.SPIN: {
         const cell = this.#cell as Cell<number>;
         this.#spend(machine.coherence.read(cpu, cell.line));
@@ -284,16 +269,37 @@ export class Op implements PendingOp {
         result.value = (this.#a as PteRun).run(this.context, this.#c, this.#d);
         break;
     }
-    const observer = machine.engine.observer;
-    if (observer !== null && observer.operation !== undefined) {
-      observer.operation(
-        this.context,
-        this.#kind,
-        this.#cell ?? this.#line ?? this.#c,
-        result.value as number,
-      );
-    }
+    this.report(
+      this.#kind,
+      this.#cell ?? this.#line ?? this.#c,
+      result.value as number,
+    );
     return true;
+  }
+
+  /** Tells the observer of an operation that has been performed. */
+  report(kind: number, place: unknown, value: number): void {
+    const observer = this.machine.engine.observer;
+    if (observer !== null && observer.operation !== undefined) {
+      observer.operation(this.context, kind, place, value);
+    }
+  }
+
+  /** Whether an operation on data may be performed at once; see `arch/sim/engine.ts`. */
+  mayRunAhead(): boolean {
+    const cpu = this.context.cpu;
+    return cpu.clock < cpu.ahead;
+  }
+
+  /** {@linkcode ticket_unlock}'s store. */
+  ticketUnlock(cpu: Cpu, cell: Cell<number>, end: OpEnd): void {
+    const owner = (cell.value + 1) & TICKET_MASK;
+    this.#write(
+      cpu,
+      cell as Cell<unknown>,
+      (cell.value & ~TICKET_MASK) | owner,
+    );
+    end.ended(this.context, false);
   }
 
   /** `xadd`, then, if the ticket is not up, a spin. `#c`: 0 = to do, else ticket + 1. */
@@ -447,6 +453,13 @@ export function ticket_unlock(
   cell: Cell<number>,
   end: OpEnd,
 ): Steps<void> {
+  const { op, cpu } = t;
+  // With the line its own nobody waits: the next to ask is served after this.
+  if (op.mayRunAhead() && t.machine.coherence.isExclusive(cpu, cell.line)) {
+    op.ticketUnlock(cpu, cell, end);
+    op.report(OpKind.TICKET_UNLOCK, cell, 0);
+    return DONE;
+  }
   return t.op.begin(OpKind.TICKET_UNLOCK, cell as Cell<unknown>, null, end, 0);
 }
 
@@ -522,11 +535,21 @@ export function read_clocksource(t: MachineContext): Steps<number> {
 
 /** Reads a structure's line: what an unlocked look at its fields costs. */
 export function read_line(t: MachineContext, line: CacheLine): Steps<void> {
+  if (t.op.mayRunAhead()) {
+    touch_read(t, line);
+    t.op.report(OpKind.LINE_READ, line, 0);
+    return DONE;
+  }
   return t.op.begin(OpKind.LINE_READ, null, line, 0, 0);
 }
 
 /** Writes a structure's line. */
 export function write_line(t: MachineContext, line: CacheLine): Steps<void> {
+  if (t.op.mayRunAhead()) {
+    touch_write(t, line);
+    t.op.report(OpKind.LINE_WRITE, line, 0);
+    return DONE;
+  }
   return t.op.begin(OpKind.LINE_WRITE, null, line, 0, 0);
 }
 
@@ -549,6 +572,12 @@ export function vload(
   vaddr: number,
   size: number,
 ): Steps<number> {
+  const { op } = t;
+  if (op.mayRunAhead()) {
+    const value = t.machine.mmu.read(t, vaddr, size);
+    op.report(OpKind.VIRT_READ, vaddr, value);
+    return op.ready.give(value) as Steps<number>;
+  }
   return t.op.begin(OpKind.VIRT_READ, null, null, 0, 0, vaddr, size);
 }
 
@@ -559,6 +588,11 @@ export function vstore(
   size: number,
   value: number,
 ): Steps<void> {
+  if (t.op.mayRunAhead()) {
+    t.machine.mmu.write(t, vaddr, size, value);
+    t.op.report(OpKind.VIRT_WRITE, vaddr, value);
+    return DONE;
+  }
   return t.op.begin(OpKind.VIRT_WRITE, null, null, value, 0, vaddr, size);
 }
 
@@ -568,6 +602,12 @@ export function pload(
   paddr: number,
   size: number,
 ): Steps<number> {
+  const { op } = t;
+  if (op.mayRunAhead()) {
+    const value = t.machine.physRead(t, paddr, size);
+    op.report(OpKind.PHYS_READ, paddr, value);
+    return op.ready.give(value) as Steps<number>;
+  }
   return t.op.begin(OpKind.PHYS_READ, null, null, 0, 0, paddr, size);
 }
 
@@ -578,6 +618,11 @@ export function pstore(
   size: number,
   value: number,
 ): Steps<void> {
+  if (t.op.mayRunAhead()) {
+    t.machine.physWrite(t, paddr, size, value);
+    t.op.report(OpKind.PHYS_WRITE, paddr, value);
+    return DONE;
+  }
   return t.op.begin(OpKind.PHYS_WRITE, null, null, value, 0, paddr, size);
 }
 
@@ -588,6 +633,12 @@ export function pte_run<T>(
   pfn: number,
   index: number,
 ): Steps<T> {
+  const { op } = t;
+  if (op.mayRunAhead()) {
+    const value = run.run(t, pfn, index);
+    op.report(OpKind.PTE_RUN, pfn, value as number);
+    return op.ready.give(value) as Steps<T>;
+  }
   return t.op.begin(OpKind.PTE_RUN, null, null, run, 0, pfn, index);
 }
 

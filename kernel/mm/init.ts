@@ -16,7 +16,7 @@ import {
   type PtePair,
 } from "../../arch/hw/pte.ts";
 import type { Thread } from "../thread.ts";
-import { DONE } from "./_ready.ts";
+import { DONE } from "../../arch/sim/ready.ts";
 import { alloc_bootmem_pages } from "./bootmem.ts";
 import { MmStruct, populate } from "./pgtable.ts";
 

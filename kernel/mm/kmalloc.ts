@@ -9,7 +9,7 @@
 import { charge, enter, ksym, leave, type Steps } from "../../arch/asm.ts";
 import { KERN_WARNING, printk } from "../printk.ts";
 import type { Thread } from "../thread.ts";
-import { DONE, Ready } from "./_ready.ts";
+import { DONE, Ready } from "../../arch/sim/ready.ts";
 import { __GFP_NOWARN, __GFP_ZERO } from "./gfp.ts";
 import { MAX_ORDER } from "./mmzone.ts";
 import {

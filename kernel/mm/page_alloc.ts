@@ -24,7 +24,7 @@ import { BUG_ON, KernelBug } from "../bug.ts";
 import type { Kernel } from "../kernel.ts";
 import { spin_lock, spin_unlock } from "../locking/spinlock.ts";
 import type { Thread } from "../thread.ts";
-import { DONE, Ready } from "./_ready.ts";
+import { DONE, Ready } from "../../arch/sim/ready.ts";
 import { warn_alloc_failed } from "./alloc_failed.ts";
 import { __rmqueue, free_one_page } from "./buddy.ts";
 import { clear_page } from "./clear_page.ts";

@@ -21,7 +21,7 @@ import { charge, enter, ksym, leave, type Steps } from "../../arch/asm.ts";
 import { BUG, BUG_ON } from "../bug.ts";
 import type { Kernel } from "../kernel.ts";
 import type { Thread } from "../thread.ts";
-import { DONE, Ready } from "./_ready.ts";
+import { DONE, Ready } from "../../arch/sim/ready.ts";
 import { __GFP_ZERO } from "./gfp.ts";
 import type { GeneralCaches } from "./kmalloc.ts";
 import { ArrayCache, KmemList3 } from "./slab_lists.ts";

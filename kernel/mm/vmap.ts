@@ -6,7 +6,7 @@
  */
 import { charge, enter, ksym, leave, type Steps } from "../../arch/asm.ts";
 import type { Thread } from "../thread.ts";
-import { DONE } from "./_ready.ts";
+import { DONE } from "../../arch/sim/ready.ts";
 import type { Page } from "./page.ts";
 import { vunmap } from "./vfree.ts";
 import { caller_of, get_vm_area_caller, map_vm_area } from "./vm_area.ts";

@@ -2,7 +2,7 @@
  * Results that need no waiting, in the shape that `yield*` wants: what a plain
  * fast path returns so that no generator is made for it.
  */
-import type { Steps } from "../../arch/asm.ts";
+import type { Steps } from "./steps.ts";
 
 /** Holds one result between a fast path's return and the caller's `yield*`. */
 export class Ready<T> {
