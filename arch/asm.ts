@@ -291,6 +291,12 @@ export class Op implements PendingOp {
     return cpu.clock < cpu.ahead;
   }
 
+  /** {@linkcode ticket_lock}'s `xadd`. */
+  takeTicket(cpu: Cpu, cell: Cell<number>): void {
+    const taken = (cell.value + (1 << TICKET_SHIFT)) | 0;
+    this.#writeLocked(cpu, cell as Cell<unknown>, taken);
+  }
+
   /** {@linkcode ticket_unlock}'s store. */
   ticketUnlock(cpu: Cpu, cell: Cell<number>, end: OpEnd): void {
     const owner = (cell.value + 1) & TICKET_MASK;
@@ -309,9 +315,8 @@ export class Op implements PendingOp {
     if (contended) {
       this.#spend(this.machine.coherence.read(cpu, cell.line));
     } else {
-      const old = cell.value;
-      this.#writeLocked(cpu, this.#cell!, (old + (1 << TICKET_SHIFT)) | 0);
-      this.#c = (old >>> TICKET_SHIFT) + 1;
+      this.#c = (cell.value >>> TICKET_SHIFT) + 1;
+      this.takeTicket(cpu, cell);
     }
     if ((cell.value & TICKET_MASK) !== this.#c - 1) {
       return this.#park(cpu, cell.line);
@@ -444,6 +449,15 @@ export function ticket_lock(
   cell: Cell<number>,
   end: OpEnd,
 ): Steps<void> {
+  const { op, cpu } = t;
+  const word = cell.value;
+  const free = (word >>> TICKET_SHIFT) === (word & TICKET_MASK);
+  if (free && cpu.clock < cpu.limit) { // its turn already, and no wait
+    op.takeTicket(cpu, cell);
+    end.ended(t, false);
+    op.report(OpKind.TICKET_LOCK, cell, cell.value);
+    return DONE;
+  }
   return t.op.begin(OpKind.TICKET_LOCK, cell as Cell<unknown>, null, end, 0);
 }
 

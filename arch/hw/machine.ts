@@ -160,7 +160,9 @@ export class Machine {
     if (size === 8 && (offset & 7) === 0) { // the usual case, without a second look-up
       const words = frame.words ?? frame.back();
       words[offset >>> 2] = value;
-      words[(offset >>> 2) + 1] = Math.floor(value / TWO_32);
+      words[(offset >>> 2) + 1] = value >>> 0 === value
+        ? 0
+        : Math.floor(value / TWO_32);
     } else {
       const paddr = frame.pfn * this.#pageBytes + offset;
       this.memory.writeNumber(paddr, size as AccessSize, value);

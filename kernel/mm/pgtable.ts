@@ -19,6 +19,7 @@ import {
   enter,
   ksym,
   leave,
+  OpKind,
   pte_run,
   type Steps,
   type Sym,
@@ -86,11 +87,22 @@ export function find_pte_table(k: Kernel, pgd: number, vaddr: number): number {
   return table;
 }
 
-/** {@linkcode find_pte_table} that charges the walk. */
+/**
+ * {@linkcode find_pte_table} that charges the walk.
+ *
+ * The thread remembers the last table found: upper entries of the kernel never
+ * change once they are there, so what was found stays right.
+ */
 function pte_table(t: Thread, mm: MmStruct, vaddr: number): number {
-  const levels = t.machine.mmu.format.levels.length;
-  charge(t, LEVEL_INSTRUCTIONS * levels);
-  return find_pte_table(t.k, mm.pgd, vaddr);
+  const format = t.machine.mmu.format;
+  const leaf = format.levels.length - 1;
+  charge(t, LEVEL_INSTRUCTIONS * (leaf + 1));
+  const scratch = pte_scratch(t);
+  const stretch = Math.floor(vaddr * scratch.stretchOfByte);
+  if (stretch === scratch.stretch && mm === scratch.mm) return scratch.table;
+  const table = find_pte_table(t.k, mm.pgd, vaddr);
+  if (table >= 0) scratch.remember(mm, stretch, table);
+  return table;
 }
 
 /** A zeroed frame for a table: from bootmem before the page allocator is up. @returns Its number, or -ENOMEM. */
@@ -184,7 +196,7 @@ function leaf_table_end(k: Kernel, addr: number, end: number): number {
  * @param pages What to map from index `first` on; `null` = frames from `first` on.
  * @returns Pages mapped, -ENOMEM or -EBUSY.
  */
-function* set_range(
+function set_range(
   t: Thread,
   sym: Sym,
   mm: MmStruct,
@@ -196,6 +208,65 @@ function* set_range(
 ): Steps<number | Errno> {
   enter(t, sym);
   charge(t, 14);
+  return set_one_line(t, mm, start, end, prot, pages, first) ??
+    set_lines(t, mm, start, end, prot, pages, first);
+}
+
+/**
+ * The usual case, a few pages with their entries on one line of a table that is
+ * there, without a generator. @returns `null` if it is another case.
+ */
+function set_one_line(
+  t: Thread,
+  mm: MmStruct,
+  start: number,
+  end: number,
+  prot: number,
+  pages: readonly Page[] | null,
+  first: number,
+): Steps<number | Errno> | null {
+  const { op, machine } = t;
+  const count = (end - start) / machine.memory.pageBytes;
+  const format = machine.mmu.format;
+  const scratch = pte_scratch(t);
+  const index = format.index(start, format.levels.length - 1);
+  const perLine = 1 << scratch.lineShift;
+  const fits = (index & (perLine - 1)) + count <= perLine;
+  if (!fits || !op.mayRunAhead()) return null;
+  const stretch = Math.floor(start * scratch.stretchOfByte);
+  if (stretch !== scratch.stretch || mm !== scratch.mm) return null;
+  charge(t, LEVEL_INSTRUCTIONS * format.levels.length);
+  const run = scratch.set;
+  run.count = count;
+  run.pages = pages;
+  run.first = first;
+  run.prot = prot;
+  const set = run.run(t, scratch.table, index);
+  op.report(OpKind.PTE_RUN, scratch.table, set);
+  if (set === count) leave(t);
+  return op.ready.give(
+    set === count ? count : in_use(t),
+  ) as Steps<number | Errno>;
+}
+
+/** Warns of an entry that is in use already, and leaves the caller's frame. */
+function in_use(t: Thread): Errno {
+  t.k.vmalloc.pte_not_none++;
+  WARN_ON(t, true, "pte_not_none");
+  leave(t);
+  return err(EBUSY);
+}
+
+/** {@linkcode set_range} in general. */
+function* set_lines(
+  t: Thread,
+  mm: MmStruct,
+  start: number,
+  end: number,
+  prot: number,
+  pages: readonly Page[] | null,
+  first: number,
+): Steps<number | Errno> {
   const machine = t.machine;
   const format = machine.mmu.format;
   const leaf = format.levels.length - 1;
@@ -224,12 +295,7 @@ function* set_range(
       run.first = nr;
       run.prot = prot;
       const set: number = yield* pte_run<number>(t, run, table, index);
-      if (set < count) {
-        t.k.vmalloc.pte_not_none++;
-        WARN_ON(t, true, "pte_not_none");
-        leave(t);
-        return err(EBUSY);
-      }
+      if (set < count) return in_use(t);
       nr += count;
       index += count;
       left -= count;

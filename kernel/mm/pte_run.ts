@@ -21,6 +21,7 @@ import type { PtePair } from "../../arch/hw/pte.ts";
 import { ilog2 } from "../lib/bitops.ts";
 import type { Thread } from "../thread.ts";
 import type { Page } from "./page.ts";
+import type { MmStruct } from "./pgtable.ts";
 
 const PTE_BYTES = 8;
 /** vmap_pte_range()'s loop for a page: page_to_pfn, mk_pte, two tests, set_pte_at, increments. */
@@ -89,14 +90,34 @@ export class ClearRun implements PteRun {
 export class PteScratch {
   readonly set: SetRun = new SetRun();
   readonly clear: ClearRun = new ClearRun();
+  /** Space, number of the stretch of addresses, and frame of the last leaf table found. */
+  mm: MmStruct | null = null;
+  stretch = -1;
+  table = -1;
 
-  /** @param lineShift log2 of the entries on a line: 3 where it has 64 bytes. */
-  constructor(readonly lineShift: number) {}
+  /**
+   * @param lineShift log2 of the entries on a line: 3 where it has 64 bytes.
+   * @param stretchOfByte 1 / bytes under a leaf table.
+   */
+  constructor(readonly lineShift: number, readonly stretchOfByte: number) {}
+
+  remember(mm: MmStruct, stretch: number, table: number): void {
+    this.mm = mm;
+    this.stretch = stretch;
+    this.table = table;
+  }
 }
 
 /** `t`'s own operations, made at first use. Plain. */
 export function pte_scratch(t: Thread): PteScratch {
-  return t.ptes ??= new PteScratch(
-    ilog2(t.machine.spec.memory.lineBytes / PTE_BYTES),
+  return t.ptes ??= make_scratch(t);
+}
+
+function make_scratch(t: Thread): PteScratch {
+  const { mmu, spec } = t.machine;
+  const { format } = mmu;
+  return new PteScratch(
+    ilog2(spec.memory.lineBytes / PTE_BYTES),
+    1 / format.spanBytes(format.levels.length - 2),
   );
 }

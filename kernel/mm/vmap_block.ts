@@ -159,6 +159,15 @@ export function addr_to_vb_idx(w: RewriteState, addr: number): number {
   return Math.floor((addr - w.block_base) / w.VMAP_BLOCK_SIZE);
 }
 
+/** Page of `addr` within block `idx`. */
+function page_in_block(w: RewriteState, addr: number, idx: number): number {
+  if (w.quirks.oddBlockSize) { // B6
+    return w.within(addr, w.VMAP_BLOCK_SIZE) / w.page_size;
+  }
+  const start = w.block_base + idx * w.VMAP_BLOCK_SIZE;
+  return (addr - start) / w.page_size;
+}
+
 /** Order of a block's share that holds `size` bytes. */
 function order_of(w: RewriteState, size: number): number {
   return 32 - Math.clz32(size / w.page_size - 1);
@@ -354,12 +363,13 @@ export function* vb_free(
   BUG_ON(t, size === 0, "vb_free of nothing"); // B13
   charge(t, 30);
   const order = order_of(w, size);
-  const first = w.within(addr, w.VMAP_BLOCK_SIZE) / w.page_size;
+  const idx = addr_to_vb_idx(w, addr);
+  const first = page_in_block(w, addr, idx);
   rcu_read_lock(t);
   enter(t, RADIX_TREE_LOOKUP);
   charge(t, 10 + RADIX_LEVEL_INSTRUCTIONS * w.vmap_block_tree.height);
   yield* read_line(t, w.block_tree_line);
-  const vb = radix_tree_lookup(w.vmap_block_tree, addr_to_vb_idx(w, addr));
+  const vb = radix_tree_lookup(w.vmap_block_tree, idx);
   leave(t);
   rcu_read_unlock(t);
   if (vb === null) BUG(t, "address lies in no block");
