@@ -109,11 +109,8 @@ export class Mmu {
 
   /** Loads `size` bytes at `vaddr`. */
   read(t: MachineContext, vaddr: number, size: number): number {
-    return this.machine.physRead(
-      t,
-      this.translate(t, vaddr, size, false),
-      size,
-    );
+    const offset = this.translate(t, vaddr, size, false);
+    return this.machine.readFrame(t, this.#frame, offset, size);
   }
 
   /** Stores `size` bytes at `vaddr`. */
