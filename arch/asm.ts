@@ -336,7 +336,7 @@ export class Op implements PendingOp {
   }
 
   #spend(cycles: number): void {
-    this.machine.engine.advance(this.context, cycles);
+    charge_cycles(this.context, cycles);
   }
 
   #write(cpu: Cpu, cell: Cell<unknown>, value: unknown): void {
@@ -349,7 +349,7 @@ export class Op implements PendingOp {
   }
 
   #writeLocked(cpu: Cpu, cell: Cell<unknown>, value: unknown): void {
-    this.machine.engine.advance(this.context, this.machine.lockedCycles);
+    this.#spend(this.machine.lockedCycles);
     this.#write(cpu, cell, value);
   }
 
@@ -373,27 +373,42 @@ export interface PteRun {
 
 /** A context of a given machine, with its operation slot. */
 export class MachineContext extends Context {
+  /**
+   * The operation under way.
+   *
+   * @internal
+   */
   override readonly op: Op;
-  /** Innermost context of a thread that is switched out. */
+  /**
+   * Innermost context of a thread that is switched out.
+   *
+   * @internal
+   */
   resumeAt: Context | null = null;
+  /** The machine's, at hand for {@linkcode charge}. */
+  readonly cyclesBySym: Float64Array;
+  readonly cyclesPerInstruction: number;
 
+  /** A context that has not started. */
   constructor(readonly machine: Machine, name: string, isInterrupt: boolean) {
     super(name, isInterrupt);
     this.op = new Op(machine, this);
+    this.cyclesBySym = machine.engine.cyclesBySym;
+    this.cyclesPerInstruction = machine.cyclesPerInstruction;
   }
 }
 
 /** Charges `instructions` of straight-line kernel code. Plain. */
 export function charge(t: MachineContext, instructions: number): void {
-  const engine = t.machine.engine;
-  const cycles = (instructions * t.machine.cyclesPerInstruction + 0.5) | 0;
+  const cycles = (instructions * t.cyclesPerInstruction + 0.5) | 0;
   t.cpu.clock += cycles;
-  engine.cyclesBySym[t.stack[t.depth - 1]] += cycles;
+  t.cyclesBySym[t.stack[t.depth - 1]] += cycles;
 }
 
 /** Charges `cycles` of hardware time. Plain. */
 export function charge_cycles(t: MachineContext, cycles: number): void {
-  t.machine.engine.advance(t, cycles);
+  t.cpu.clock += cycles;
+  t.cyclesBySym[t.stack[t.depth - 1]] += cycles;
 }
 
 /** Reads `cell`. An ordinary load. */
@@ -572,12 +587,12 @@ export function write_line(t: MachineContext, line: CacheLine): Steps<void> {
  * lock is alone with the line, so its turn has been settled already.
  */
 export function touch_read(t: MachineContext, line: CacheLine): void {
-  t.machine.engine.advance(t, t.machine.coherence.read(t.cpu, line));
+  charge_cycles(t, t.machine.coherence.read(t.cpu, line));
 }
 
 /** Charges a write to a structure that a lock guards; see {@linkcode touch_read}. */
 export function touch_write(t: MachineContext, line: CacheLine): void {
-  t.machine.engine.advance(t, t.machine.coherence.write(t.cpu, line));
+  charge_cycles(t, t.machine.coherence.write(t.cpu, line));
 }
 
 /** Loads `size` (1, 2, 4 or 8) bytes at virtual address `vaddr` through this CPU's TLB. */

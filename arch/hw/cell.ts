@@ -15,10 +15,12 @@ export interface Holder {
 
 /** One variable of type `T` on a line. */
 export class Cell<T = number> {
+  /** The line it lies on. */
   readonly line: CacheLine;
   /** Who holds what this cell guards. */
   holder: Holder | null = null;
 
+  /** A cell that no CPU has cached. */
   constructor(
     /** Name in reports and traces, such as `"vmlist_lock"`. */
     readonly name: string,

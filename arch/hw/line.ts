@@ -24,17 +24,18 @@ const SEVERAL = -2;
 /** One line's place in the caches. All fields belong to {@linkcode Coherence}. */
 export class CacheLine implements ParkingPlace {
   /** CPU that supplies the line: it has it modified, exclusive, or owned beside sharers. */
-  owner = NOBODY;
+  owner: number = NOBODY;
   /** CPUs with a copy besides the owner. */
   nrSharers = 0;
   /** Their bits, 32 a word; `null` until first shared. */
   sharers: Uint32Array | null = null;
   /** Socket of all sharers, or {@linkcode SEVERAL}. */
-  sharerSocket = NOBODY;
+  sharerSocket: number = NOBODY;
   /** Until then the line's home serves an earlier request, cycles. */
   busyUntil = 0;
   waiters: Cpu[] | null = null;
 
+  /** A line that no cache holds. */
   constructor(
     /** NUMA node of its memory. */
     readonly node: number,

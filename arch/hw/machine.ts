@@ -23,19 +23,36 @@ export interface MachineCounters {
 
 /** The machine; see the file's head. */
 export class Machine {
+  /** CPUs and their clocks, and who runs next. */
   readonly engine: Engine;
+  /**
+   * What cache lines cost.
+   *
+   * @internal
+   */
   readonly coherence: Coherence;
+  /** Page frames. */
   readonly memory: PhysMemory;
+  /** Page-table walks and TLBs. */
   readonly mmu: Mmu;
+  /**
+   * The clock device, as a queue.
+   *
+   * @internal
+   */
   readonly clocksource: SerialDevice;
+  /** What the machine has counted since power-on. */
   readonly counters: MachineCounters = { ipis: 0 };
+  /** Cycles of one instruction that {@linkcode charge} counts. */
   readonly cyclesPerInstruction: number;
+  /** Cycles that a locked instruction takes beside its cache line's. */
   readonly lockedCycles: number;
   readonly #pageBytes: number;
   readonly #pageOfByte: number; // 1 / #pageBytes: exact, a power of two
   readonly #lineShift: number;
   readonly #linesPerPage: number;
 
+  /** A machine that is off; {@linkcode boot} makes one and boots a kernel on it. */
   constructor(
     readonly spec: MachineSpec,
     /** Seed of everything random in a run. */
@@ -61,6 +78,7 @@ export class Machine {
     this.lockedCycles = spec.atomic.lockedCycles;
   }
 
+  /** CPUs of the machine, online or not. */
   get nrCpus(): number {
     return this.engine.cpus.length;
   }

@@ -28,7 +28,9 @@ export type FaultReason = "not present" | "write to read-only";
 
 /** A fault that no kernel handles. */
 export class PageFault extends Error {
+  /** Name shown before the message. */
   override name = "PageFault";
+  /** An access that faulted. */
   constructor(
     /** Low 48 bits of the address. */
     readonly vaddr: number,
@@ -66,7 +68,9 @@ interface Walk {
 
 /** All memory management units of one machine. */
 export class Mmu {
+  /** Layout of page-table entries. */
   readonly format: PteFormat;
+  /** Each CPU's TLB, by CPU number. */
   readonly tlbs: readonly Tlb[];
   /** Set by the kernel; faults throw {@linkcode PageFault} until then. */
   onFault: FaultHandler | null = null;
@@ -82,6 +86,7 @@ export class Mmu {
   readonly #leafLevel: number;
   readonly #stretchOfByte: number; // 1 / bytes under one last-level table
 
+  /** Made with its machine. */
   constructor(readonly machine: Machine) {
     const { spec, engine } = machine;
     this.format = pteFormat(spec.paging.format);
@@ -103,6 +108,7 @@ export class Mmu {
     this.#roots[id] = pfn;
   }
 
+  /** Frame of CPU `id`'s root table; -1 = paging not set up. */
   rootOf(id: number): number {
     return this.#roots[id];
   }

@@ -30,17 +30,26 @@ export interface PendingOp {
 export class Context {
   /** CPU it runs on, or ran on last. */
   cpu!: Cpu;
-  /** The started generator; `null` before start and after the end. */
+  /**
+   * The started generator; `null` before start and after the end.
+   *
+   * @internal
+   */
   gen: StepIterator | null = null;
   /** The context this one interrupted. */
   below: Context | null = null;
-  /** The operation slot, filled in by `arch/asm.ts`. */
+  /**
+   * The operation slot, filled in by `arch/asm.ts`.
+   *
+   * @internal
+   */
   op: PendingOp | null = null;
   /** Symbols of the active calls, outermost first; `stack[depth - 1]` is charged. */
   readonly stack: Int32Array = new Int32Array(MAX_FRAMES);
   /** Active calls; never 0, since frame 0 is the entry symbol. */
   depth = 1;
 
+  /** A context that has not started. */
   constructor(
     /** Name in reports, such as `"kthreadd"`. */
     public name: string,

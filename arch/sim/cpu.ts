@@ -38,30 +38,56 @@ export interface ParkingPlace {
 export class Cpu {
   /** Local time, cycles. */
   clock = 0;
-  /** Operations on shared state wait for the engine from this time on. */
-  limit = -1;
-  /** Operations on data nobody synchronises on wait from this time on; >= limit. */
-  ahead = -1;
+  /**
+   * Operations on shared state wait for the engine from this time on.
+   *
+   * @internal
+   */
+  limit: number = -1;
+  /**
+   * Operations on data nobody synchronises on wait from this time on; >= limit.
+   *
+   * @internal
+   */
+  ahead: number = -1;
+  /** One of `CpuState`: 0 = offline, 1 = running, 2 = parked in a spin, 3 = halted. */
   state: number = CpuState.OFFLINE;
   /** Whether interrupts are taken (the IF flag). */
   irqsOn = false;
   /** Arrival of the next interrupt or timer expiry; `Infinity` = none. */
-  nextIrqAt = Infinity;
+  nextIrqAt: number = Infinity;
   /** Local timer's expiry, cycles; `Infinity` = not set. */
-  timerAt = Infinity;
-  /** By arrival, then by sending. */
+  timerAt: number = Infinity;
+  /**
+   * By arrival, then by sending.
+   *
+   * @internal
+   */
   readonly pending: PendingIrq[] = [];
   /** Innermost context: what runs when this CPU runs. */
   top: Context | null = null;
-  /** Set while parked. */
+  /**
+   * Set while parked.
+   *
+   * @internal
+   */
   parkedOn: ParkingPlace | null = null;
-  /** While parked: when the place was written; `Infinity` = not yet. */
-  wakeAt = Infinity;
+  /**
+   * While parked: when the place was written; `Infinity` = not yet.
+   *
+   * @internal
+   */
+  wakeAt: number = Infinity;
   /** When the wait that goes on now began; survives interrupts. */
   waitingSince = 0;
-  /** Free interrupt contexts of this CPU. */
+  /**
+   * Free interrupt contexts of this CPU.
+   *
+   * @internal
+   */
   readonly irqContexts: Context[] = [];
 
+  /** An offline CPU; numbers count from 0. */
   constructor(
     readonly engine: Engine,
     readonly id: number,
@@ -69,7 +95,11 @@ export class Cpu {
     readonly node: number,
   ) {}
 
-  /** Recomputes {@linkcode nextIrqAt}. */
+  /**
+   * Recomputes {@linkcode nextIrqAt}.
+   *
+   * @internal
+   */
   refreshNextIrq(): void {
     const sent = this.pending.length > 0 ? this.pending[0].at : Infinity;
     this.nextIrqAt = Math.min(sent, this.timerAt);

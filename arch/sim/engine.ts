@@ -47,7 +47,13 @@ export interface InterruptHandler {
 
 /** Options of {@linkcode Engine}. */
 export interface EngineOptions {
+  /** Who runs next. Left out: whose clock is lowest. */
   readonly policy?: Policy;
+  /**
+   * The queue of CPUs by clock, for tests.
+   *
+   * @internal
+   */
   readonly queue?: CpuQueue;
   /** A CPU that waits this long in one spin is reported as a lockup, cycles. */
   readonly lockupCycles?: number;
@@ -65,7 +71,9 @@ export type StopReason = "stopped" | "idle" | "time";
 
 /** Thrown when CPUs wait for what can no longer happen. */
 export class Deadlock extends Error {
+  /** Name shown before the message. */
   override name = "Deadlock";
+  /** `waiting`: the CPUs that wait, by number. */
   constructor(message: string, readonly waiting: readonly Cpu[]) {
     super(message);
   }
@@ -73,16 +81,31 @@ export class Deadlock extends Error {
 
 /** The scheduler of one machine's CPUs; see the file's head. */
 export class Engine {
+  /** By number. */
   readonly cpus: Cpu[];
+  /**
+   * CPUs by clock.
+   *
+   * @internal
+   */
   readonly queue: CpuQueue;
+  /** Who runs next. */
   readonly policy: Policy;
   /** Cycles charged to each symbol, by symbol number. */
   readonly cyclesBySym: Float64Array = new Float64Array(MAX_SYMBOLS);
+  /** A spin of this many cycles is a lockup. */
   readonly lockupCycles: number;
+  /** From an interrupt's arrival at a halted CPU to its first instruction, cycles. */
   readonly wakeCycles: number;
+  /** How far data accesses may run ahead of their turn, cycles. */
   readonly runAheadCycles: number;
-  /** Set by the kernel before any interrupt is sent. */
+  /**
+   * Set by the kernel before any interrupt is sent.
+   *
+   * @internal
+   */
   interrupts: InterruptHandler | null = null;
+  /** Who watches; `null` = nobody. Watching changes no clock. */
   observer: Observer | null = null;
   /** CPU that runs now. */
   running: Cpu | null = null;
@@ -90,6 +113,7 @@ export class Engine {
   resumes = 0;
   #stopRequested = false;
 
+  /** CPUs at `places`, all offline. */
   constructor(places: readonly CpuPlace[], options: EngineOptions = {}) {
     this.cpus = places.map((p, id) => new Cpu(this, id, p.socket, p.node));
     this.queue = options.queue ?? new HeapQueue(places.length);
@@ -104,7 +128,11 @@ export class Engine {
     this.#stopRequested = true;
   }
 
-  /** Puts an offline CPU to work on `t`, whose generator has been set, at time `at`. */
+  /**
+   * Puts an offline CPU to work on `t`, whose generator has been set, at time `at`.
+   *
+   * @internal
+   */
   start(cpu: Cpu, t: Context, at: number): void {
     cpu.top = t;
     t.cpu = cpu;
@@ -132,7 +160,11 @@ export class Engine {
     return "stopped";
   }
 
-  /** Brings the queue up to date after a change to `cpu`. */
+  /**
+   * Brings the queue up to date after a change to `cpu`.
+   *
+   * @internal
+   */
   reschedule(cpu: Cpu): void {
     const key = dueAt(cpu);
     this.queue.update(cpu.id, key);
@@ -147,18 +179,28 @@ export class Engine {
    * Charges `cycles` to what `t` executes.
    *
    * Plain: the clock moves, nobody else runs.
+   *
+   * @internal
    */
   advance(t: Context, cycles: number): void {
     t.cpu.clock += cycles;
     this.cyclesBySym[t.stack[t.depth - 1]] += cycles;
   }
 
-  /** Moves `cpu` forward to `at`, charging what it spins or idles in. */
+  /**
+   * Moves `cpu` forward to `at`, charging what it spins or idles in.
+   *
+   * @internal
+   */
   advanceTo(cpu: Cpu, at: number): void {
     if (at > cpu.clock) this.advance(cpu.top!, at - cpu.clock);
   }
 
-  /** Parks the running `cpu` on `place` until {@linkcode wake} or an interrupt. */
+  /**
+   * Parks the running `cpu` on `place` until {@linkcode wake} or an interrupt.
+   *
+   * @internal
+   */
   park(cpu: Cpu, place: ParkingPlace): void {
     cpu.state = CpuState.PARKED;
     cpu.parkedOn = place;
@@ -169,6 +211,8 @@ export class Engine {
   /**
    * Lets every CPU parked on `place` look again at time `at`: a cycle apart, in
    * the order in which they parked, so that no CPU number is favoured.
+   *
+   * @internal
    */
   wake(place: ParkingPlace, at: number): void {
     const waiters = place.waiters!;
@@ -181,7 +225,11 @@ export class Engine {
     waiters.length = 0;
   }
 
-  /** Sends `vector` to `cpu`; it arrives at `at`. Order of sending breaks ties. */
+  /**
+   * Sends `vector` to `cpu`; it arrives at `at`. Order of sending breaks ties.
+   *
+   * @internal
+   */
   sendInterrupt(cpu: Cpu, vector: number, at: number): void {
     const pending = cpu.pending;
     let i = pending.length;
@@ -190,13 +238,21 @@ export class Engine {
     this.#irqsChanged(cpu);
   }
 
-  /** Sets the one-shot local timer of `cpu`, cycles; `Infinity` stops it. */
+  /**
+   * Sets the one-shot local timer of `cpu`, cycles; `Infinity` stops it.
+   *
+   * @internal
+   */
   setTimer(cpu: Cpu, at: number): void {
     cpu.timerAt = at;
     this.#irqsChanged(cpu);
   }
 
-  /** Turns interrupts on or off; the sender's side of `cli` and `sti`. */
+  /**
+   * Turns interrupts on or off; the sender's side of `cli` and `sti`.
+   *
+   * @internal
+   */
   setIrqs(cpu: Cpu, on: boolean): void {
     cpu.irqsOn = on;
     if (on) clipToIrq(cpu);
