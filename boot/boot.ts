@@ -41,6 +41,7 @@ export interface BootOptions {
   readonly steps?: readonly BootStep[];
   /** Address range of vmalloc, instead of the machine's; bytes, `[start, end)`. */
   readonly vmallocRange?: { readonly start: number; readonly end: number };
+  /** Who runs next, and for how long; for experiments with the emulator itself. */
   readonly engine?: EngineOptions;
   /** Called with each line of the kernel log as it is printed. */
   readonly onLog?: (line: string) => void;
@@ -48,6 +49,7 @@ export interface BootOptions {
 
 /** A machine that has booted. */
 export class BootedMachine {
+  /** Made by {@linkcode boot}. */
   constructor(readonly machine: Machine, readonly kernel: Kernel) {}
 
   /**

@@ -17,6 +17,7 @@ export interface HostJob {
 export interface Initcall {
   /** Symbol under which it is profiled. */
   readonly name: string;
+  /** What it does. Context: process, on pid 1. */
   readonly fn: (t: Thread) => Steps<unknown>;
 }
 

@@ -15,9 +15,12 @@ import { DEFAULT_PARAMS, type KernelParams } from "../kernel/params.ts";
 
 /** A kernel parameter whose value cannot be read. The message is one line. */
 export class ParamError extends RangeError {
+  /** Name shown before the message. */
   override readonly name = "ParamError";
 
   /**
+   * Builds the message from its parts.
+   *
    * @param parameter Name as documented, such as `"vmap.quirk"`.
    * @param expected What the value must be, in words.
    * @param value What it is; `null` = the name came alone.
@@ -45,6 +48,7 @@ export interface RawParam {
 
 /** A command line taken apart. */
 export interface ParsedCommandLine {
+  /** The parameters, defaults filled in. */
   readonly params: KernelParams;
   /** Documented names of the parameters that were given. */
   readonly given: ReadonlySet<string>;

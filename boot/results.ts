@@ -9,6 +9,7 @@ export const RESULT_SCHEMA = 1;
 
 /** Virtual time that one kernel symbol took, on all CPUs together. */
 export interface ProfileLine {
+  /** The function, by Linux's name. */
   readonly symbol: string;
   /** One tick is one virtual microsecond of one CPU. */
   readonly ticks: number;
@@ -18,7 +19,9 @@ export interface ProfileLine {
 
 /** What one lock class did during a run. */
 export interface LockLine {
+  /** Name of the class, such as `"vmlist_lock"`. */
   readonly name: string;
+  /** Times that a lock of the class was taken. */
   readonly acquisitions: number;
   /** Acquisitions that had to wait. */
   readonly contentions: number;
@@ -30,11 +33,13 @@ export interface LockLine {
 
 /** One workload, on one vmap layer, with one number of threads. */
 export interface RunResult {
+  /** Such as `"map-touch-unmap"`. */
   readonly workload: string;
   /** Name of the vmap layer. */
   readonly vmap: string;
   /** Calls that map and unmap: `"ram"` = vm_map_ram(), `"vmap"` = vmap(). */
   readonly api: string;
+  /** Kernel threads that ran in parallel. */
   readonly threads: number;
   /** Pages of one mapping. */
   readonly pages: number;
@@ -58,14 +63,21 @@ export interface RunResult {
 
 /** The machine that ran. */
 export interface MachineResult {
+  /** Name that `--machine=` takes. */
   readonly name: string;
+  /** The same in words. */
   readonly description: string;
+  /** CPUs present. */
   readonly cpus: number;
+  /** CPU packages. */
   readonly sockets: number;
+  /** NUMA nodes. */
   readonly nodes: number;
+  /** CPU clock, hertz. */
   readonly clock_hz: number;
   /** Bytes of a base page. */
   readonly page_size: number;
+  /** RAM of all nodes. */
   readonly memory_bytes: number;
 }
 
@@ -73,7 +85,9 @@ export interface MachineResult {
 export interface BootResult {
   /** {@linkcode RESULT_SCHEMA}. */
   readonly schema: number;
+  /** What ran. */
   readonly machine: MachineResult;
+  /** Seed of everything random: the same seed gives the same result. */
   readonly seed: number;
   /** Kernel command line as given. */
   readonly command_line: string;

@@ -8,6 +8,7 @@ import type { Thread } from "../kernel/thread.ts";
 
 /** One step, named as in Linux's `init/main.c`. */
 export interface BootStep {
+  /** Name in Linux; what it is profiled under. */
   readonly name: string;
   /** Fields of {@linkcode Kernel} that the step uses; named in the oops if one is missing. */
   readonly needs: readonly (keyof Subsystems)[];

@@ -6,6 +6,7 @@ import type { Thread } from "./thread.ts";
 
 /** The kernel is wrong; the fields are what its oops shows. */
 export class KernelBug extends Error {
+  /** Name shown before the message. */
   override name = "KernelBug";
   /** CPU number. */
   readonly cpu: number;
@@ -15,8 +16,10 @@ export class KernelBug extends Error {
   readonly trace: readonly string[];
   /** Thread that ran: name and pid. */
   readonly comm: string;
+  /** Process number of that thread. */
   readonly pid: number;
 
+  /** An oops of what `t` does now. */
   constructor(
     t: Thread,
     /** First line of the oops, such as `"kernel BUG in vb_free"`. */
@@ -47,7 +50,10 @@ export function WARN_ON(t: Thread, condition: boolean, what: string): boolean {
   if (condition) {
     t.k.printk.warn(t, what);
     if (t.k.params.panic_on_warn) {
-      throw new KernelBug(t, `Kernel panic - not syncing: panic_on_warn set: ${what}`);
+      throw new KernelBug(
+        t,
+        `Kernel panic - not syncing: panic_on_warn set: ${what}`,
+      );
     }
   }
   return condition;

@@ -47,6 +47,7 @@ export class CpuMask {
     return -1;
   }
 
+  /** Whether `cpu` is a member. */
   has(cpu: number): boolean {
     return (this.words[cpu >> 5] & (1 << (cpu & 31))) !== 0;
   }

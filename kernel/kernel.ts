@@ -32,54 +32,166 @@ import type { Workqueues } from "./workqueue.ts";
 
 /** Subsystems that a boot step brings up. */
 export interface Subsystems {
+  /**
+   * The scheduler.
+   *
+   * @internal
+   */
   sched: Sched;
+  /**
+   * Interrupts.
+   *
+   * @internal
+   */
   irq: IrqState;
+  /**
+   * Softirqs and tasklets.
+   *
+   * @internal
+   */
   softirq: Softirqs;
+  /**
+   * Timers in jiffies.
+   *
+   * @internal
+   */
   timers: Timers;
+  /** Ticks, and `jiffies`. */
   tick: Tick;
+  /**
+   * Read-copy update.
+   *
+   * @internal
+   */
   rcu: Rcu;
+  /**
+   * Calls between CPUs.
+   *
+   * @internal
+   */
   smp: Smp;
+  /**
+   * Work queues.
+   *
+   * @internal
+   */
   workqueues: Workqueues;
+  /**
+   * The allocator of early boot.
+   *
+   * @internal
+   */
   bootmem: Bootmem;
+  /**
+   * The page allocator; see {@linkcode nr_free_pages}.
+   *
+   * @internal
+   */
   pages: PageAllocator;
+  /** Caches of small objects. */
   slab: Slab;
+  /** The kernel's own page tables. */
   init_mm: MmStruct;
+  /** What the vmalloc interface knows, whichever layer runs. */
   vmalloc: VmallocState;
+  /** The vmap layer that runs. */
   vmap: VmapLayer;
 }
 
 /** One kernel; see the file's head. */
 export class Kernel {
-  readonly lockStats = new LockStats();
+  /** Statistics of every lock class. */
+  readonly lockStats: LockStats = new LockStats();
   /** CPUs that could ever be online, that are plugged in, and that run. */
   cpu_possible!: CpuMask;
+  /** CPUs that are plugged in. */
   cpu_present!: CpuMask;
+  /** CPUs that run. */
   cpu_online!: CpuMask;
 
+  /**
+   * The scheduler.
+   *
+   * @internal
+   */
   sched!: Sched;
+  /**
+   * Interrupts.
+   *
+   * @internal
+   */
   irq!: IrqState;
+  /**
+   * Softirqs and tasklets.
+   *
+   * @internal
+   */
   softirq!: Softirqs;
+  /**
+   * Timers in jiffies.
+   *
+   * @internal
+   */
   timers!: Timers;
+  /** Ticks, and `jiffies`. */
   tick!: Tick;
+  /**
+   * Read-copy update.
+   *
+   * @internal
+   */
   rcu!: Rcu;
+  /**
+   * Calls between CPUs.
+   *
+   * @internal
+   */
   smp!: Smp;
+  /**
+   * Work queues.
+   *
+   * @internal
+   */
   workqueues!: Workqueues;
+  /**
+   * The allocator of early boot.
+   *
+   * @internal
+   */
   bootmem!: Bootmem;
+  /**
+   * The page allocator.
+   *
+   * @internal
+   */
   pages!: PageAllocator;
+  /** Caches of small objects. */
   slab!: Slab;
+  /** The kernel's own page tables. */
   init_mm!: MmStruct;
+  /** What the vmalloc interface knows, whichever layer runs. */
   vmalloc!: VmallocState;
+  /** The vmap layer that runs. */
   vmap!: VmapLayer;
   /** Limits of vmalloc space instead of the machine's, `[start, end)`; read by vmalloc_init(). */
   vmalloc_range: { readonly start: number; readonly end: number } | null = null;
   /** Layers that `vmap=` may name besides the built-in ones. */
   vmap_layers: Readonly<Record<string, VmapLayerFactory>> = {};
-  /** Areas registered before vmalloc_init(); see vm_area_add_early(). */
+  /**
+   * Areas registered before vmalloc_init(); see vm_area_add_early().
+   *
+   * @internal
+   */
   early_vmlist: VmStruct | null = null;
 
-  /** dcache and icache tables; `null` until one of the vfs_caches_init steps has made them. */
+  /**
+   * dcache and icache tables; `null` until one of the vfs_caches_init steps has made them.
+   *
+   * @internal
+   */
   hash_caches: HashCaches | null = null;
 
+  /** A kernel that has not booted; {@linkcode boot} makes and boots one. */
   constructor(
     readonly machine: Machine,
     readonly params: KernelParams,

@@ -14,7 +14,11 @@ export class PerCpu<T> {
   readonly #copies: (T | null)[];
   readonly #make: (cpu: number) => T;
 
-  /** @param make Makes the copy of CPU number `cpu`. */
+  /**
+   * A variable without copies: each is made when it is first asked for.
+   *
+   * @param make Makes the copy of CPU number `cpu`.
+   */
   constructor(k: Kernel, make: (cpu: number) => T) {
     this.#copies = new Array(k.machine.nrCpus).fill(null);
     this.#make = make;

@@ -38,9 +38,11 @@ const WARN_SLOWPATH = ksym("warn_slowpath");
 export interface LogLine {
   /** 0 = emergency, to 7 = debug. */
   readonly level: number;
+  /** When it was printed, on that CPU's clock. */
   readonly atCycles: number;
   /** CPU that printed it. */
   readonly cpu: number;
+  /** Without time stamp and newline. */
   readonly text: string;
 }
 
@@ -57,6 +59,7 @@ export class Printk {
   /** Called with every line as it is printed: the console. `null` = none. */
   console: ((line: LogLine) => void) | null = null;
 
+  /** An empty log. */
   constructor(
     /** Clock of the machine, for time stamps, hertz. */
     readonly clockHz: number,

@@ -30,10 +30,13 @@ export type RcuCallback<T> = (
 
 /** A structure's place on a callback list. */
 export class RcuHead<T = unknown> {
+  /** The next head in a CPU's list. */
   next: RcuHead<unknown> | null = null;
+  /** What call_rcu() was given; `null` = not queued. */
   // deno-lint-ignore no-explicit-any
   func: RcuCallback<any> | null = null;
 
+  /** A head of `owner`, not queued. */
   constructor(
     /** The structure that this is part of, as `container_of()` would say. */
     readonly owner: T,
@@ -75,14 +78,22 @@ export class CallbackList {
 
 /** The state that all CPUs share, on one line. */
 export class RcuCtrlblk {
-  readonly line = new CacheLine(0);
+  readonly line: CacheLine = new CacheLine(0);
   readonly lock: Spinlock;
   /** Batch under way, or the last one. Written under lock, read by all. */
-  readonly cur = new Cell("rcu_ctrlblk.cur", -300, this.line);
+  readonly cur: Cell<number> = new Cell("rcu_ctrlblk.cur", -300, this.line);
   /** Last batch that is over. Written under lock, read by all. */
-  readonly completed = new Cell("rcu_ctrlblk.completed", -300, this.line);
+  readonly completed: Cell<number> = new Cell(
+    "rcu_ctrlblk.completed",
+    -300,
+    this.line,
+  );
   /** Last batch that somebody wants. Written under lock, read by all. */
-  readonly pending = new Cell("rcu_ctrlblk.pending", -300, this.line);
+  readonly pending: Cell<number> = new Cell(
+    "rcu_ctrlblk.pending",
+    -300,
+    this.line,
+  );
 
   // Guarded by lock.
   /** CPUs that have not reported in this batch. */
@@ -139,7 +150,7 @@ export class Rcu {
   readonly barrier_mutex: Mutex;
   /** CPUs whose barrier callback has not run. Guarded by barrier_mutex; atomic. */
   barrier_count = 0;
-  readonly barrier_line = new CacheLine(0);
+  readonly barrier_line: CacheLine = new CacheLine(0);
   barrier_done: Completion;
 
   /** Callbacks that have run. */

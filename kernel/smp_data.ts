@@ -112,7 +112,7 @@ export class Smp {
   readonly call_function_queue: ListHead<CallFunctionData> = new ListHead<
     CallFunctionData
   >();
-  readonly queue_line = new CacheLine(0);
+  readonly queue_line: CacheLine = new CacheLine(0);
   readonly call_single_queue: PerCpu<CallSingleQueue>;
   /** Size of call data for this NR_CPUS, bytes, and in cache lines. */
   readonly dataBytes: number;

@@ -81,6 +81,7 @@ export class Softirqs {
 export class Tasklet {
   /** Scheduled and not yet started (TASKLET_STATE_SCHED). */
   scheduled = false;
+  /** A tasklet that is not scheduled. */
   constructor(readonly func: (t: Thread) => Steps) {}
 }
 

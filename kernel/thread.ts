@@ -13,15 +13,19 @@ import type { PteScratch } from "./mm/pte_run.ts";
 
 /** Thread states (include/linux/sched.h). */
 export const TASK_RUNNING = 0;
+/** Sleeps; wake_up_interruptible() wakes it too. */
 export const TASK_INTERRUPTIBLE = 1;
+/** Sleeps until what it waits for has come. */
 export const TASK_UNINTERRUPTIBLE = 2;
+/** Has ended. */
 export const TASK_DEAD = 64;
 
 /** One thread; see the file's head. */
 export class Thread extends MachineContext {
   /** Process number; 0 for idle threads and interrupt contexts. */
   pid = 0;
-  state = TASK_RUNNING;
+  /** `TASK_*`. */
+  state: number = TASK_RUNNING;
   /** Depth of preempt_disable(); 0 = may be preempted and may move. */
   preempt_count = 0;
   /** Depth of local_bh_disable(). */
@@ -30,11 +34,23 @@ export class Thread extends MachineContext {
   task: Thread;
   /** CPUs it may run on, by number; `null` = all. */
   cpus_allowed: readonly number[] | null = null;
-  /** On its runqueue, while runnable and not running. Guarded by the queue's lock. */
+  /**
+   * On its runqueue, while runnable and not running. Guarded by the queue's lock.
+   *
+   * @internal
+   */
   readonly run_list: ListHead<Thread>;
-  /** Whether it is on a runqueue or running. Guarded by the queue's lock. */
+  /**
+   * Whether it is on a runqueue or running. Guarded by the queue's lock.
+   *
+   * @internal
+   */
   on_rq = false;
-  /** When it last began to ask for a lock, cycles; for lock statistics. */
+  /**
+   * When it last began to ask for a lock, cycles; for lock statistics.
+   *
+   * @internal
+   */
   lockWaitSince = 0;
   /** Set by kthread_stop(). */
   should_stop = false;
@@ -42,9 +58,14 @@ export class Thread extends MachineContext {
   exit_code: unknown = undefined;
   /** What it sleeps on, for reports; `null` = it does not sleep. */
   wchan: string | null = null;
-  /** Page-table operations of this thread, reused; `null` before the first. */
+  /**
+   * Page-table operations of this thread, reused; `null` before the first.
+   *
+   * @internal
+   */
   ptes: PteScratch | null = null;
 
+  /** A thread that has not started; kthread_create() makes one that can. */
   constructor(
     readonly k: Kernel,
     name: string,

@@ -105,9 +105,20 @@ export class Tick {
   last_jiffies_update = 0;
   /** CPU that counts jiffies. Unlocked. */
   do_timer_cpu: number = TICK_DO_TIMER_NONE;
+  /**
+   * Each CPU's tick.
+   *
+   * @internal
+   */
   readonly sched: PerCpu<TickSched>;
+  /**
+   * Each CPU's high-resolution timers.
+   *
+   * @internal
+   */
   readonly hrtimer_bases: PerCpu<HrtimerBase>;
 
+  /** Made by tick_init(). */
   constructor(k: Kernel) {
     const { clockHz, kernel } = k.machine.spec;
     this.periodCycles = Math.round(clockHz / kernel.hz);

@@ -69,11 +69,20 @@ export const MAX_SCHEDULE_TIMEOUT = Infinity;
 export class Timer {
   /** Jiffies. Guarded by base.lock while pending. */
   expires = 0;
-  /** Whose list it is or was on. */
+  /**
+   * Whose list it is or was on.
+   *
+   * @internal
+   */
   base: TimerBase | null = null;
+  /** Its link in a CPU's list; empty = not pending. */
   readonly entry: ListHead<Timer>;
 
-  /** @param func Called in softirq context, interrupts on. */
+  /**
+   * A timer that is not pending.
+   *
+   * @param func Called in softirq context, interrupts on.
+   */
   constructor(readonly func: (t: Thread, timer: Timer) => Steps) {
     this.entry = new ListHead<Timer>(this);
   }

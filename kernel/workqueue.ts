@@ -68,8 +68,10 @@ const FLUSH_WORKQUEUE = ksym("flush_workqueue");
 export class Work {
   /** Queued and not yet started (WORK_STRUCT_PENDING). Changes by atomics on line. */
   pending = false;
+  /** Its link in a queue. */
   readonly entry: ListHead<Work>;
 
+  /** Work that is not queued. */
   constructor(
     /** Context: process. */
     readonly func: (t: Thread, work: Work) => Steps,
@@ -81,6 +83,7 @@ export class Work {
 
 /** Work to be queued after a time. */
 export class DelayedWork extends Work {
+  /** What queues it when the time has come. */
   readonly timer: Timer = new Timer((t) => delayed_work_timer_fn(t, this));
   /** Queue it is meant for, while pending. */
   wq: Workqueue | null = null;
@@ -105,8 +108,14 @@ class CpuWorkqueue {
 
 /** A queue with a worker on each CPU. */
 export class Workqueue {
+  /**
+   * Each CPU's part.
+   *
+   * @internal
+   */
   readonly cpu_wq: PerCpu<CpuWorkqueue>;
 
+  /** A queue without workers; create_workqueue() makes one. */
   constructor(k: Kernel, readonly name: string) {
     this.cpu_wq = new PerCpu(k, (cpu) => new CpuWorkqueue(k, this, cpu));
   }

@@ -39,6 +39,7 @@ export type MapApi = "ram" | "vmap";
 
 /** What to run. */
 export interface MapTouchUnmap {
+  /** Kernel threads in parallel. */
   readonly threads: number;
   /** Operations that count, for each thread on average. */
   readonly ops: number;
@@ -46,6 +47,7 @@ export interface MapTouchUnmap {
   readonly warmup: number;
   /** Pages of one mapping. */
   readonly pages: number;
+  /** Calls that map and unmap. */
   readonly api: MapApi;
   /** Called when the last thread is at the line, and when all operations are done. */
   readonly onWindow?: (edge: "start" | "end") => void;

@@ -32,10 +32,12 @@ const UINT_MAX_HALF = 0x7fffffff;
 
 /** Something that will be done. Made anew, it is not done: `init_completion()`. */
 export class Completion {
+  /** Who waits; its lock guards `done`. */
   readonly wait: WaitQueue;
   /** How many waits are satisfied. Guarded by wait.lock. */
   done = 0;
 
+  /** A completion that is not done. `name` is for reports. */
   constructor(k: Kernel, readonly name: string) {
     this.wait = new WaitQueue(k, name);
   }

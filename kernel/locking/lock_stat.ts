@@ -7,14 +7,20 @@ import type { Thread } from "../thread.ts";
 
 /** Counters of one class. Times in cycles. */
 export class LockClass {
+  /** Times that a lock of the class was taken. */
   acquisitions = 0;
   /** Acquisitions that had to wait. */
   contentions = 0;
+  /** Waited, all waiters together. */
   waitCycles = 0;
+  /** Longest wait. */
   waitMaxCycles = 0;
+  /** Held, all holders together. */
   holdCycles = 0;
+  /** Longest hold. */
   holdMaxCycles = 0;
 
+  /** Counters at 0. */
   constructor(readonly name: string) {}
 }
 
@@ -32,6 +38,7 @@ export class LockStats {
     return found;
   }
 
+  /** All classes, in order of first use. */
   all(): LockClass[] {
     return [...this.#classes.values()];
   }
@@ -39,11 +46,14 @@ export class LockStats {
 
 /** Who holds a lock exclusively, and since when: debugging state of every lock. */
 export class LockOwner implements Holder {
+  /** Who holds the lock; `null` = nobody, or readers. */
   owner: Thread | null = null;
   /** CPU of the owner when it took the lock. */
-  cpu = -1;
+  cpu: number = -1;
+  /** When the owner took it, cycles. */
   acquiredAt = 0;
 
+  /** A lock that nobody holds. */
   constructor(readonly stats: LockClass) {}
 
   describeHolder(): string | null {

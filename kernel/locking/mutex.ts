@@ -52,11 +52,14 @@ const __MUTEX_UNLOCK_SLOWPATH = ksym("__mutex_unlock_slowpath");
 
 /** One mutex. Its fields share a line. */
 export class Mutex extends LockOwner {
+  /** 1 = free, 0 = held, below = held and somebody may wait. */
   readonly count: Cell<number>;
+  /** Guards the list of waiters. */
   readonly wait_lock: Spinlock;
   /** First come, first woken. Guarded by wait_lock. */
   readonly wait_list: ListHead<Wait> = new ListHead<Wait>();
 
+  /** A free mutex. `name` is its class; `line` may be shared with the data it guards. */
   constructor(k: Kernel, readonly name: string, line?: CacheLine) {
     super(k.lockStats.get(name));
     const shared = line ?? new CacheLine(0);

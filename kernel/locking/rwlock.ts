@@ -34,11 +34,17 @@ const __READ_LOCK_FAILED = ksym("__read_lock_failed");
 
 /** One reader-writer lock. `owner` is its writer. */
 export class Rwlock extends LockOwner {
+  /** What is left of the bias: 0x01000000 = free, 0 = held for writing. */
   readonly lock: Cell<number>;
   /** Readers inside, for checks. */
   readers = 0;
 
-  /** @param line Shares this line with the data it guards; its own line if absent. */
+  /**
+   * A free lock.
+   *
+   * @param name Its class, in lock statistics.
+   * @param line Shares this line with the data it guards; its own line if absent.
+   */
   constructor(k: Kernel, readonly name: string, line?: CacheLine) {
     super(k.lockStats.get(name));
     this.lock = new Cell(name, RW_LOCK_BIAS, line);

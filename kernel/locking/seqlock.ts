@@ -11,10 +11,12 @@ import { spin_lock, spin_unlock, Spinlock } from "./spinlock.ts";
 
 /** A sequence lock; its sequence and its lock share a line, with the data as a rule. */
 export class Seqlock {
+  /** What writers take. */
   readonly lock: Spinlock;
   /** Odd while a writer is inside. */
   readonly sequence: Cell<number>;
 
+  /** A sequence lock that no writer holds. */
   constructor(
     k: Kernel,
     readonly name: string,

@@ -41,11 +41,17 @@ const OWNER_MASK = 0xffff;
 
 /** One spinlock. Tickets: next in the high half, owner's in the low half. */
 export class Spinlock extends LockOwner {
+  /** The lock word. */
   readonly slock: Cell<number>;
   readonly #taken: OpEnd;
   readonly #given: OpEnd;
 
-  /** @param line Shares this line with the data it guards; its own line if absent. */
+  /**
+   * A free lock.
+   *
+   * @param name Its class, in lock statistics.
+   * @param line Shares this line with the data it guards; its own line if absent.
+   */
   constructor(k: Kernel, readonly name: string, line?: CacheLine) {
     super(k.lockStats.get(name));
     this.slock = new Cell(name, 0, line);
@@ -54,12 +60,20 @@ export class Spinlock extends LockOwner {
     this.#given = new Given();
   }
 
-  /** `lock xadd` and spin. */
+  /**
+   * `lock xadd` and spin.
+   *
+   * @internal
+   */
   take(t: Thread): Steps {
     return ticket_lock(t, this.slock, this.#taken);
   }
 
-  /** `incb`. */
+  /**
+   * `incb`.
+   *
+   * @internal
+   */
   give(t: Thread): Steps {
     return ticket_unlock(t, this.slock, this.#given);
   }

@@ -37,9 +37,9 @@ export const __GFP_HARDWALL = 0x20000;
 export const __GFP_THISNODE = 0x40000;
 
 /** In interrupts and under spinlocks. */
-export const GFP_ATOMIC = __GFP_HIGH;
+export const GFP_ATOMIC: number = __GFP_HIGH;
 /** May sleep, but start no I/O. */
-export const GFP_NOIO = __GFP_WAIT;
+export const GFP_NOIO: number = __GFP_WAIT;
 /** May sleep and start I/O, but not call file systems. */
 export const GFP_NOFS = __GFP_WAIT | __GFP_IO;
 /** The usual one: may sleep. */
@@ -51,6 +51,6 @@ export const GFP_HIGHUSER = GFP_USER | __GFP_HIGHMEM;
 /** From one node, silently or not at all. */
 export const GFP_THISNODE = __GFP_THISNODE | __GFP_NOWARN | __GFP_NORETRY;
 /** For devices that reach 16 MiB. */
-export const GFP_DMA = __GFP_DMA;
+export const GFP_DMA: number = __GFP_DMA;
 /** For devices that reach 4 GiB. */
-export const GFP_DMA32 = __GFP_DMA32;
+export const GFP_DMA32: number = __GFP_DMA32;

@@ -74,7 +74,17 @@ export class Page {
   readonly lru: ListHead<Page>;
   #line: CacheLine | null = null;
 
-  constructor(readonly pfn: number, readonly zone: Zone) {
+  /** Made by {@linkcode pfn_to_page} alone. */
+  constructor(
+    /** Number of its frame. */
+    readonly pfn: number,
+    /**
+     * The zone it is in.
+     *
+     * @internal
+     */
+    readonly zone: Zone,
+  ) {
     this.lru = new ListHead<Page>(this);
   }
 

@@ -59,7 +59,11 @@ export class MmStruct {
   /** Frames in use as tables, the root included. */
   nr_tables = 1;
 
-  /** @param pgd Frame of the root table, all zero. */
+  /**
+   * An address space without mappings.
+   *
+   * @param pgd Frame of the root table, all zero.
+   */
   constructor(k: Kernel, readonly pgd: number) {
     this.page_table_lock = new Spinlock(k, "&mm->page_table_lock");
   }

@@ -32,10 +32,13 @@ export const VM_RESERVED = 0x00080000;
 
 /** A range of a user address space. */
 export interface VmAreaStruct {
+  /** Page tables it belongs to. */
   readonly vm_mm: MmStruct;
   /** First address and end, bytes, multiples of the page. */
   readonly vm_start: number;
+  /** End, exclusive, bytes. */
   readonly vm_end: number;
+  /** `VM_*` bits; remap_vmalloc_range() sets VM_RESERVED. */
   vm_flags: number;
 }
 

@@ -71,26 +71,52 @@ export const SLAB_HWCACHE_ALIGN = 0x00002000;
 /** Objects of one kind. */
 export class KmemCache<T extends SlabObject> {
   // Fixed after creation.
+  /**
+   * How objects lie in a slab.
+   *
+   * @internal
+   */
   readonly layout: SlabLayout;
+  /**
+   * Sizes of the per-CPU arrays.
+   *
+   * @internal
+   */
   readonly limits: SlabLimits;
   /** Several nodes: objects of others go back through alien caches. */
   readonly numa: boolean;
-  /** For what the fast path returns. */
+  /**
+   * For what the fast path returns.
+   *
+   * @internal
+   */
   readonly ready: Ready<T | null> = new Ready<T | null>(null);
 
-  /** Own CPU only, interrupts off. Made when the CPU first needs it. */
+  /**
+   * Own CPU only, interrupts off. Made when the CPU first needs it.
+   *
+   * @internal
+   */
   readonly array: (ArrayCache | undefined)[];
-  /** By node; made when first needed. */
+  /**
+   * By node; made when first needed.
+   *
+   * @internal
+   */
   readonly nodelists: (KmemList3 | undefined)[];
 
   /** Objects with users, and calls so far: statistics. */
   active = 0;
+  /** Objects handed out since creation. */
   allocs = 0;
+  /** Objects that came back since creation. */
   frees = 0;
   /** Slabs. */
   slabs = 0;
+  /** Whether kmem_cache_destroy() has been called. */
   destroyed = false;
 
+  /** Made by {@linkcode kmem_cache_create} alone. */
   constructor(
     readonly k: Kernel,
     readonly name: string,
@@ -107,12 +133,20 @@ export class KmemCache<T extends SlabObject> {
     this.nodelists = new Array(spec.topology.nodes).fill(undefined);
   }
 
-  /** CPU number `cpu`'s array. */
+  /**
+   * CPU number `cpu`'s array.
+   *
+   * @internal
+   */
   arrayOf(cpu: number): ArrayCache {
     return this.array[cpu] ??= new ArrayCache(this.limits.limit);
   }
 
-  /** Node `node`'s lists. */
+  /**
+   * Node `node`'s lists.
+   *
+   * @internal
+   */
   listsOf(node: number): KmemList3 {
     return this.nodelists[node] ??= new KmemList3(this.k, this, node);
   }
@@ -120,9 +154,14 @@ export class KmemCache<T extends SlabObject> {
 
 /** All caches of one kernel; `k.slab` from kmem_cache_init() on. */
 export class Slab {
+  /** In order of creation. */
   // deno-lint-ignore no-explicit-any -- one list for all kinds
   readonly caches: KmemCache<any>[] = [];
-  /** Those of kmalloc(); set by kmem_cache_init(). */
+  /**
+   * Those of kmalloc(); set by kmem_cache_init().
+   *
+   * @internal
+   */
   general!: GeneralCaches;
 
   /** Objects with users, by cache, in order of creation. Caches of one name are added up. */
@@ -152,14 +191,23 @@ export class Slab {
 
 /** One line of `/proc/slabinfo`. */
 export interface SlabInfo {
+  /** Name of the cache. */
   readonly name: string;
+  /** Objects with users. */
   readonly activeObjs: number;
+  /** Objects that its slabs have room for. */
   readonly numObjs: number;
+  /** Bytes of one object, padding included. */
   readonly objSize: number;
+  /** Objects of one slab. */
   readonly objPerSlab: number;
+  /** Pages of one slab. */
   readonly pagesPerSlab: number;
+  /** Slabs in memory. */
   readonly slabs: number;
+  /** Most objects in a CPU's array. */
   readonly limit: number;
+  /** Objects that move between a CPU's array and the slabs at a time. */
   readonly batchcount: number;
 }
 

@@ -20,11 +20,23 @@ export class SlabObject {
   line!: CacheLine;
   /** Physical address, bytes. */
   paddr = 0;
-  /** Slab it lies in; `null` for an object that no cache made. */
+  /**
+   * Slab it lies in; `null` for an object that no cache made.
+   *
+   * @internal
+   */
   _slab: SlabBlock | null = null;
-  /** Number within the slab. */
+  /**
+   * Number within the slab.
+   *
+   * @internal
+   */
   _index = 0;
-  /** Whether a user has it; `false` = free: whoever touches it now uses freed memory. */
+  /**
+   * Whether a user has it; `false` = free: whoever touches it now uses freed memory.
+   *
+   * @internal
+   */
   _live = false;
 }
 

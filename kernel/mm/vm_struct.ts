@@ -36,6 +36,7 @@ const STEP_INSTRUCTIONS = 5;
 /** One area of the vmalloc interface. 64 bytes: one cache line. */
 export class VmStruct extends SlabObject {
   // Guarded by vmlist_lock.
+  /** The next one by address. Guarded by vmlist_lock. */
   next: VmStruct | null = null;
   /** First address, bytes; 0 = none yet. */
   addr = 0;
@@ -47,9 +48,11 @@ export class VmStruct extends SlabObject {
   flags = 0;
   /** What is mapped, of vmalloc(); empty otherwise. */
   pages: readonly (Page | null)[] = [];
+  /** Pages mapped, of vmalloc(). */
   nr_pages = 0;
   /** Where the array of pages lies: an address of VM_VPAGES, or a small object. */
   pages_addr = 0;
+  /** What kmalloc() gave for the array of pages; `null` = no such array. */
   pages_obj: KmallocObject | null = null;
   /** Bus address, of ioremap(). */
   phys_addr = 0;

@@ -27,7 +27,9 @@ const RATELIMIT_SECONDS = 5;
 
 /** `[start, end)` of an address range. */
 export interface AddressRange {
+  /** First address, bytes. */
   readonly start: number;
+  /** End, exclusive, bytes. */
   readonly end: number;
 }
 
@@ -36,17 +38,27 @@ export class VmallocState {
   // Fixed after init.
   /** VMALLOC_START and VMALLOC_END, bytes. The end is compared as a number, page-aligned or not. */
   readonly start: number;
+  /** VMALLOC_END, exclusive, bytes; compared as a number, page-aligned or not. */
   readonly end: number;
   /** MODULES_VADDR and MODULES_END; the vmalloc range where modules live there. */
   readonly modules: AddressRange;
+  /** Bytes of a page. */
   readonly page_size: number;
+  /** log2 of the same. */
   readonly page_shift: number;
+  /**
+   * Historic bugs that are on.
+   *
+   * @internal
+   */
   readonly quirks: VmapQuirks;
 
   // Guarded by vmlist_lock, which shares a line with the head.
+  /** Guards the list; shares a cache line with its head. */
   readonly vmlist_lock: Rwlock;
   /** All vm_structs by address. */
   vmlist: VmStruct | null = null;
+  /** vm_structs on the list. */
   nr_vm_structs = 0;
   /** vm_structs passed by walks of the list. */
   vmlist_steps = 0;
@@ -54,7 +66,9 @@ export class VmallocState {
   // Counters: for reports and conformance.
   /** Flushes of a range of kernel addresses, and the last one. */
   flushes = 0;
+  /** First address of the last flush. */
   last_flush_start = 0;
+  /** End of the last flush, exclusive. */
   last_flush_end = 0;
   /** Times that an entry to be set was in use. */
   pte_not_none = 0;
@@ -66,6 +80,7 @@ export class VmallocState {
   #tokens_at = 0;
   #vm_cache: KmemCache<VmStruct> | null = null;
 
+  /** Made by vmalloc_init(). */
   constructor(readonly k: Kernel) {
     const { memory, spec } = k.machine;
     this.page_size = memory.pageBytes;

@@ -39,6 +39,7 @@ export interface LayerCounters {
   lazy_max: number;
   /** Per-CPU blocks, and those of them with pages to hand out. */
   blocks: number;
+  /** Those of them with pages to hand out. */
   blocks_with_free: number;
   /** Purges that found something. */
   purges: number;
@@ -110,6 +111,7 @@ export interface VmapRange {
 export abstract class AreaLayer<A extends VmapRange> implements VmapLayer {
   abstract readonly name: string;
 
+  /** Made by the factory that `vmap=` names, before anything of the layer runs. */
   constructor(readonly k: Kernel) {}
 
   abstract init(t: Thread): void;

@@ -49,10 +49,12 @@ const FINISH_WAIT = ksym("finish_wait");
 
 /** One thread's place on a wait queue: `wait_queue_t`. */
 export class Wait {
+  /** Its link in the queue; empty = not queued. */
   readonly task_list: ListHead<Wait>;
   /** Woken one at a time (WQ_FLAG_EXCLUSIVE). */
   exclusive = false;
 
+  /** A place for `task`, on no queue. */
   constructor(readonly task: Thread) {
     this.task_list = new ListHead<Wait>(this);
   }
@@ -60,10 +62,12 @@ export class Wait {
 
 /** Threads that wait for something: `wait_queue_head_t`. */
 export class WaitQueue {
+  /** Guards the list. */
   readonly lock: Spinlock;
   /** Guarded by lock. Exclusive waiters come last. */
   readonly task_list: ListHead<Wait> = new ListHead<Wait>();
 
+  /** An empty queue. `name` is for reports and lock statistics. */
   constructor(k: Kernel, readonly name: string, line?: CacheLine) {
     this.lock = new Spinlock(k, `${name}.lock`, line);
   }
