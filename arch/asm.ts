@@ -387,6 +387,7 @@ export class MachineContext extends Context {
   resumeAt: Context | null = null;
   /** The machine's, at hand for {@linkcode charge}. */
   readonly cyclesBySym: Float64Array;
+  /** The machine's, at hand for {@linkcode charge}. */
   readonly cyclesPerInstruction: number;
 
   /** A context that has not started. */
