@@ -1,0 +1,244 @@
+/**
+ * `deno task bench`: what emulation costs the host. Three tables: host time of
+ * one map + touch + unmap, host time of a boot, and how many areas a search of
+ * the rewrite's tree looks at with up to a million of them alive.
+ *
+ * Times are this host's and differ from run to run; steps do not.
+ */
+import { findPreset } from "../../arch/hw/presets/index.ts";
+import { generic } from "../../arch/hw/presets/generic.ts";
+import type { MachineSpec } from "../../arch/hw/spec.ts";
+import { ilog2 } from "../../kernel/lib/bitops.ts";
+import { GFP_KERNEL } from "../../kernel/mm/gfp.ts";
+import { RewriteLayer } from "../../kernel/mm/rewrite_layer.ts";
+import { alloc_vmap_area } from "../../kernel/mm/vmap_area.ts";
+import { boot, type BootedMachine } from "../boot.ts";
+import { map_touch_unmap } from "../workloads/map_touch_unmap.ts";
+import { host } from "./host.ts";
+import type { Io } from "./io.ts";
+
+/** One row of the first table. */
+export interface BenchRow {
+  readonly vmap: string;
+  readonly cpus: number;
+  readonly ops: number;
+  readonly host_ns_per_op: number;
+  /** Times that the engine resumed a CPU, for each operation. */
+  readonly engine_steps_per_op: number;
+}
+
+/** One row of the second. */
+export interface BootRow {
+  readonly cpus: number;
+  readonly host_ms: number;
+}
+
+/** One row of the third. */
+export interface AreaRow {
+  readonly live: number;
+  /** Areas passed by a search that may start anywhere above the live ones. */
+  readonly steps_at_end: number;
+  /** log2 of the live areas, for comparison: what the tree's descent takes. */
+  readonly log2_live: number;
+  /** Areas passed by a first-fit search from the bottom: as in 2.6.28, all of them. */
+  readonly steps_from_bottom: number;
+}
+
+/** All of it. */
+export interface BenchResult {
+  readonly rows: readonly BenchRow[];
+  readonly boots: readonly BootRow[];
+  readonly areas: readonly AreaRow[];
+}
+
+/** Layer, CPUs, operations of each thread that count. All CPUs are busy. */
+const RUNS: readonly (readonly [string, number, number])[] = [
+  ["rewrite", 1, 65_536],
+  ["rewrite", 8, 40_960],
+  ["rewrite", 64, 4096],
+  ["rewrite", 1024, 512],
+  ["vmlist", 1, 4000],
+  ["vmlist", 8, 1000],
+];
+const BOOTS: readonly number[] = [8, 1024, 4096];
+const LIVE_AREAS: readonly number[] = [10_000, 100_000, 1_000_000];
+const PAGES = 4;
+
+/** The default machine up to 8 CPUs, the generic one, four a socket, above. */
+function machineOf(cpus: number): MachineSpec {
+  if (cpus > 8) return generic(cpus / 4, 4);
+  const spec = findPreset("opteron-2x4");
+  return {
+    ...spec,
+    topology: {
+      ...spec.topology,
+      cpus,
+      sockets: cpus > 4 ? 2 : 1,
+      nodes: cpus > 4 ? 2 : 1,
+    },
+  };
+}
+
+function bootFor(vmap: string, cpus: number): BootedMachine {
+  return boot({ spec: machineOf(cpus), params: { vmap } });
+}
+
+function measureRun(
+  io: Io,
+  vmap: string,
+  cpus: number,
+  ops: number,
+): BenchRow {
+  const booted = bootFor(vmap, cpus);
+  const { engine } = booted.machine;
+  let startMs = 0;
+  let endMs = 0;
+  let resumes = 0;
+  const { opsInWindow } = booted.run((t) =>
+    map_touch_unmap(t, {
+      threads: cpus,
+      ops,
+      warmup: Math.ceil(ops / 4), // the host's compiler warms up too
+      pages: PAGES,
+      api: vmap === "vmlist" ? "vmap" : "ram",
+      onWindow: (edge) => {
+        if (edge === "start") {
+          resumes = engine.resumes;
+          startMs = io.nowMs();
+        } else {
+          endMs = io.nowMs();
+          resumes = engine.resumes - resumes;
+        }
+      },
+    })
+  );
+  return {
+    vmap,
+    cpus,
+    ops: opsInWindow,
+    host_ns_per_op: Math.round((endMs - startMs) * 1e6 / opsInWindow),
+    engine_steps_per_op: Math.round(resumes / opsInWindow * 100) / 100,
+  };
+}
+
+function measureBoot(io: Io, cpus: number): BootRow {
+  const startMs = io.nowMs();
+  bootFor("rewrite", cpus);
+  return { cpus, host_ms: Math.round(io.nowMs() - startMs) };
+}
+
+/** Fills the tree to each of {@linkcode LIVE_AREAS} and searches it. */
+function measureAreas(): AreaRow[] {
+  const booted = bootFor("rewrite", 1);
+  const layer = booted.kernel.vmap as RewriteLayer;
+  const { start, end, page_size } = booted.kernel.vmalloc;
+  const rows: AreaRow[] = [];
+  const base = start + 2 ** 32; // above what the boot has left
+  booted.run(function* (t) {
+    let at = base;
+    let live = 0;
+    /** One page in `[from, end)`. @returns Areas passed. */
+    const take = function* (from: number) {
+      const before = layer.state.walk_steps;
+      const va = yield* alloc_vmap_area(
+        t,
+        layer.state,
+        page_size,
+        page_size,
+        from,
+        end,
+        -1,
+        GFP_KERNEL,
+      );
+      if (typeof va === "number") throw new RangeError("Cannot fill the tree");
+      live++;
+      at = Math.max(at, va.va_end + page_size);
+      return layer.state.walk_steps - before;
+    };
+    for (const wanted of LIVE_AREAS) {
+      while (live < wanted) yield* take(at);
+      rows.push({
+        live,
+        steps_at_end: yield* take(at),
+        log2_live: ilog2(live),
+        steps_from_bottom: yield* take(base),
+      });
+    }
+  });
+  return rows;
+}
+
+/** Runs everything; about half a minute. */
+export function measure(io: Io): BenchResult {
+  const rows = RUNS.map(([vmap, cpus, ops]) => {
+    if (io.errIsTerminal) io.err(`bench: ${vmap}, ${cpus} CPUs\n`);
+    return measureRun(io, vmap, cpus, ops);
+  });
+  return {
+    rows,
+    boots: BOOTS.map((cpus) => measureBoot(io, cpus)),
+    areas: measureAreas(),
+  };
+}
+
+/** The three tables as text. */
+export function formatBench({ rows, boots, areas }: BenchResult): string {
+  const lines = [
+    `map + touch + unmap of ${PAGES} pages, all CPUs busy`,
+    "vmap      cpus       ops  host ns/op  engine steps/op",
+    ...rows.map((r) =>
+      `${r.vmap.padEnd(8)}${pad(r.cpus, 6)}${pad(r.ops, 10)}${
+        pad(r.host_ns_per_op, 12)
+      }${r.engine_steps_per_op.toFixed(2).padStart(17)}`
+    ),
+    "",
+    "boot to pid 1",
+    "cpus  host ms",
+    ...boots.map((r) => `${pad(r.cpus, 4)}${pad(r.host_ms, 9)}`),
+    "",
+    "areas passed by one search of the rewrite's tree, for a page",
+    "live areas  at their end  log2(live)  from the bottom",
+    ...areas.map((r) =>
+      `${pad(r.live, 10)}${pad(r.steps_at_end, 14)}${pad(r.log2_live, 12)}${
+        pad(r.steps_from_bottom, 17)
+      }`
+    ),
+  ];
+  return `${lines.join("\n")}\n`;
+}
+
+function pad(n: number, width: number): string {
+  return String(n).padStart(width);
+}
+
+/** @returns `null` for anything but nothing or one `--format=`. */
+function formatOf(args: readonly string[]): "text" | "json" | null {
+  if (args.length === 0) return "text";
+  const value = args.length === 1 ? args[0] : "";
+  return value === "--format=json"
+    ? "json"
+    : value === "--format=text"
+    ? "text"
+    : null;
+}
+
+/** @returns Exit code. */
+export function bench(args: readonly string[], io: Io): number {
+  const format = formatOf(args);
+  if (format === null) {
+    io.err(
+      "vmaplab: Cannot run the benchmark as its only option is --format=text or --format=json: " +
+        `current value is "${args.join(" ")}"\n`,
+    );
+    return 2;
+  }
+  const result = measure(io);
+  io.out(
+    format === "json"
+      ? `${JSON.stringify(result, null, 2)}\n`
+      : formatBench(result),
+  );
+  return 0;
+}
+
+if (import.meta.main) Deno.exit(bench(Deno.args, host));

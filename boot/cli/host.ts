@@ -1,0 +1,65 @@
+/**
+ * The real host: the only file that touches arguments, streams, files and the
+ * clock of the machine that vmaplab runs on.
+ */
+import { type Io, OutputClosed, ReadError, type ReadFailure } from "./io.ts";
+
+/** Where the host says nothing about its terminal, characters. */
+const DEFAULT_COLUMNS = 80;
+/** Pause before a full pipe is tried again, milliseconds. */
+const RETRY_MS = 1;
+
+/** The host. */
+export const host: Io = {
+  out(text) {
+    if (!writeAll(Deno.stdout, text)) throw new OutputClosed();
+  },
+  err(text) {
+    writeAll(Deno.stderr, text);
+  },
+  errIsTerminal: Deno.stderr.isTerminal(),
+  columns: consoleColumns(),
+  nowMs: () => performance.now(),
+  readText(path) {
+    try {
+      return Deno.readTextFileSync(path);
+    } catch (error) {
+      throw new ReadError(readFailure(error), String(error));
+    }
+  },
+};
+
+/** @returns Whether all was written; `false` = the reader has gone. */
+function writeAll(
+  stream: { writeSync(bytes: Uint8Array): number },
+  text: string,
+): boolean {
+  const bytes = new TextEncoder().encode(text);
+  for (let done = 0; done < bytes.length;) {
+    try {
+      done += stream.writeSync(bytes.subarray(done));
+    } catch (error) {
+      if (error instanceof Deno.errors.BrokenPipe) return false;
+      if (!(error instanceof Deno.errors.WouldBlock)) throw error;
+      // A pipe that does not block is full: let its reader catch up.
+      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, RETRY_MS);
+    }
+  }
+  return true;
+}
+
+function consoleColumns(): number {
+  try {
+    return Deno.consoleSize().columns || DEFAULT_COLUMNS;
+  } catch {
+    return DEFAULT_COLUMNS; // no terminal
+  }
+}
+
+function readFailure(error: unknown): ReadFailure {
+  if (error instanceof Deno.errors.NotCapable) return "no permission";
+  if (error instanceof Deno.errors.NotFound) return "missing";
+  if (error instanceof Deno.errors.IsADirectory) return "a directory";
+  if (error instanceof Deno.errors.PermissionDenied) return "denied";
+  return "other";
+}
