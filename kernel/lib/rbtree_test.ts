@@ -5,7 +5,7 @@ import {
   assertThrows,
 } from "@std/assert";
 import fc from "fast-check";
-import { Rng } from "./random.ts";
+import { Rng } from "../../arch/sim/random.ts";
 import {
   check_rbtree,
   RB_CLEAR_NODE,
