@@ -52,8 +52,6 @@ export interface ParsedCommandLine {
   readonly params: KernelParams;
   /** Documented names of the parameters that were given. */
   readonly given: ReadonlySet<string>;
-  /** Names that nothing knows, as written, in order. */
-  readonly unknown: readonly string[];
   /** What came after `--`. */
   readonly initArgs: readonly string[];
 }
@@ -227,9 +225,8 @@ export function parseCommandLine(line: string): ParsedCommandLine {
     given.add(parameter.name);
   }
   return {
-    params: draft,
+    params: { ...draft, unknown_options: unknown },
     given,
-    unknown,
     initArgs: end < 0 ? [] : words.slice(end + 1).map(wordOf),
   };
 }

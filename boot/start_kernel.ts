@@ -39,6 +39,7 @@ import { softirq_init } from "../kernel/softirq.ts";
 import type { Thread } from "../kernel/thread.ts";
 import { tick_init } from "../kernel/tick.ts";
 import { init_timers } from "../kernel/timer.ts";
+import { unknownBootOption } from "./params.ts";
 import { rest_init } from "./rest_init.ts";
 import { type BootStep, nothing, run_steps, step } from "./step.ts";
 
@@ -61,6 +62,13 @@ function banner(t: Thread): void {
 function* setup_arch(t: Thread): Steps {
   setup_bootmem_allocator(t);
   yield* init_memory_mapping(t);
+}
+
+/** The parameters have been parsed; says which of them nobody knew. */
+function parse_args(t: Thread): void {
+  for (const name of t.k.params.unknown_options) {
+    printk(t, KERN_NOTICE, unknownBootOption(name));
+  }
 }
 
 function calibrate_delay(t: Thread): void {
@@ -109,7 +117,7 @@ export const START_KERNEL_STEPS: readonly BootStep[] = [
   step("build_all_zonelists", ["bootmem"], build_all_zonelists),
   step("page_alloc_init", ["bootmem"], page_alloc_init),
   nothing("parse_early_param", "parameters are parsed by the boot loader"),
-  nothing("parse_args", "parameters are parsed by the boot loader"),
+  step("parse_args", [], parse_args),
   nothing(
     "sort_main_extable",
     "no exception table: faults in the kernel are oopses",

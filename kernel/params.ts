@@ -22,6 +22,8 @@ export interface KernelParams {
   readonly seed: number;
   /** A warning ends the run (`panic_on_warn`). */
   readonly panic_on_warn: boolean;
+  /** Options that nobody knew, as given: the log says so. */
+  readonly unknown_options: readonly string[];
 }
 
 /** What an empty command line means. */
@@ -36,4 +38,5 @@ export const DEFAULT_PARAMS: KernelParams = Object.freeze({
   lazy_max: null,
   seed: 1,
   panic_on_warn: false,
+  unknown_options: [],
 });

@@ -93,7 +93,7 @@ export class Printk {
       `WARNING: at ${trace[0]}: ${what}`,
       `Pid: ${t.task.pid}, comm: ${t.task.name} Not tainted 2.6.28 #1`,
       "Call Trace:",
-      ...trace.map((name) => ` [<${address(name)}>] ${name}`),
+      ...trace.map((name) => ` ${name}`),
       `---[ end trace ${hex16(this.warnings)} ]---`,
     ];
     this.emit(t, KERN_WARNING, lines.join("\n"));
@@ -137,15 +137,6 @@ export class Printk {
 
 function sizeBytes(line: LogLine): number {
   return PREFIX_BYTES + "[    0.000000] ".length + line.text.length;
-}
-
-/** A stand-in for the address of a symbol: stable, since it comes from the name. */
-function address(name: string): string {
-  let h = 0;
-  for (let i = 0; i < name.length; i++) {
-    h = (Math.imul(h, 31) + name.charCodeAt(i)) | 0;
-  }
-  return `ffffffff802${((h >>> 0) & 0xfffff).toString(16).padStart(5, "0")}`;
 }
 
 function hex16(n: number): string {

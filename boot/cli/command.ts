@@ -10,7 +10,6 @@ import { formatLocks } from "../../report/locks.ts";
 import { formatOops } from "../../report/oops.ts";
 import { formatProfile } from "../../report/profile.ts";
 import { formatTable } from "../../report/table.ts";
-import { unknownBootOption } from "../params.ts";
 import type { BootResult, RunResult } from "../results.ts";
 import type { RunOptions } from "../run.ts";
 import { oopsOf } from "./failure.ts";
@@ -63,7 +62,6 @@ export function run(args: readonly string[], io: Io, runner: Runner): number {
 function bootAndReport(command: BootCommand, io: Io, runner: Runner): number {
   const progress = new Progress(io, command.quiet);
   const showLog = command.format === "text" && !command.quiet;
-  reportUnknown(command, showLog, io);
   const startedMs = io.nowMs();
   let result: BootResult;
   try {
@@ -105,19 +103,6 @@ function runOptions(
       : undefined,
     onProgress: (done, total, what) => progress.update(done, total, what),
   };
-}
-
-/** Unknown kernel parameters are the log's business, or standard error's if no log shows. */
-function reportUnknown(
-  { unknownParams }: BootCommand,
-  showLog: boolean,
-  io: Io,
-): void {
-  for (const name of unknownParams) {
-    const text = oneLine(unknownBootOption(name));
-    if (showLog) io.out(`${text}\n`);
-    else complain(io, text);
-  }
 }
 
 function formatResult(

@@ -145,16 +145,6 @@ Deno.test("run() hands the runner what was asked for", () => {
   });
 });
 
-Deno.test("run() reports unknown kernel parameters in the log, or else on standard error", () => {
-  const line = "Unknown boot option `foo': ignoring";
-  const text = new FakeIo();
-  assertEquals(run(["--append=foo=1"], text, fakeRunner), 0);
-  assert(text.stdout.startsWith(`${line}\n[`), text.stdout);
-  const json = new FakeIo();
-  run(["--append=foo=1", "--format=json"], json, fakeRunner);
-  assert(json.stderr.startsWith(`vmaplab: ${line}\n`), json.stderr);
-});
-
 Deno.test("run() answers a mistake with one line, exit code 2, and no boot", () => {
   const mistakes = [
     ["--cpus=0"],

@@ -26,8 +26,6 @@ export interface BootCommand {
   readonly params: KernelParams;
   /** Kernel command line as given. */
   readonly commandLine: string;
-  /** Kernel parameters that nothing knows. */
-  readonly unknownParams: readonly string[];
   readonly workload: string;
   readonly layers: readonly string[];
   readonly threads: readonly number[];
@@ -108,7 +106,6 @@ export function parseOptions(args: readonly string[], io: Io): Command {
     spec,
     params: { ...params, vmap: layers[0] },
     commandLine,
-    unknownParams: parsed.unknown,
     workload,
     layers,
     threads,

@@ -19,7 +19,6 @@ Deno.test("parseOptions() of nothing is the benchmark of 2008", () => {
     kind: "boot",
     params: { ...DEFAULT_PARAMS, vmap: "vmlist" },
     commandLine: "",
-    unknownParams: [],
     workload: "map-touch-unmap",
     layers: ["vmlist", "rewrite"],
     threads: [1, 2, 4, 8],
@@ -56,7 +55,7 @@ Deno.test("parseOptions() reads every flag, with = or a space", () => {
   assertEquals(command.layers, ["rewrite"]);
   assertEquals([command.pages, command.ops, command.api], [16, 1000, "vmap"]);
   assertEquals(command.commandLine, "loglevel=3 foo");
-  assertEquals(command.unknownParams, ["foo"]);
+  assertEquals(command.params.unknown_options, ["foo"]);
   assertEquals([command.params.loglevel, command.params.seed], [3, 0]);
   assertEquals([command.format, command.quiet], ["csv", true]);
 });

@@ -61,8 +61,9 @@ export class RewriteState {
   readonly vmap_area_list: ListHead<VmapArea> = new ListHead<VmapArea>();
   readonly list_line: CacheLine = new CacheLine(0);
   nr_areas = 0;
-  /** Areas passed by searches for room. */
+  /** Areas passed by searches for room, and nodes on the way down to the first. */
   walk_steps = 0;
+  descent_steps = 0;
 
   // Atomic.
   /** Pages freed lazily and not purged. Signed: see A8. */

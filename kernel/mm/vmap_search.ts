@@ -85,6 +85,7 @@ function first_in_way(
       n = n.rb_left;
     } else n = n.rb_right;
   }
+  w.descent_steps += steps;
   charge(t, DESCENT_INSTRUCTIONS * steps);
   if (first === null) return null;
   const end = w.quirks.noOverflowCheck ? wrap(w, addr + size) : addr + size;
@@ -110,6 +111,7 @@ function first_posted(
       n = n.rb_right;
     }
   }
+  w.descent_steps += steps;
   charge(t, DESCENT_INSTRUCTIONS * steps);
   if (first !== null && first.va.va_end < addr) first = rb_next(first);
   return first === null ? null : first.va;
