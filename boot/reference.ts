@@ -11,7 +11,10 @@ const NS_PER_OP: Readonly<Record<string, Readonly<Record<number, number>>>> = {
 /** What a run must match to be the one that was measured. */
 export interface ReferenceRun {
   readonly machine: string;
+  /** CPUs online. */
   readonly cpus: number;
+  /** No quirk put back, no threshold changed. */
+  readonly asReleased: boolean;
   readonly workload: string;
   readonly vmap: string;
   readonly api: string;
@@ -22,6 +25,7 @@ export interface ReferenceRun {
 /** The figure of 2008 for `run`; `null` if that was not measured. */
 export function reference_ns(run: ReferenceRun): number | null {
   const same = run.machine === "opteron-2x4" && run.cpus === 8 &&
+    run.asReleased &&
     run.workload === "map-touch-unmap" && run.pages === 4 &&
     run.api === (run.vmap === "vmlist" ? "vmap" : "ram");
   return same ? NS_PER_OP[run.vmap]?.[run.threads] ?? null : null;

@@ -72,12 +72,12 @@ export function runBoot(options: RunOptions): BootResult {
       onLog: first ? options.onLog : undefined,
     });
     for (const threads of options.threads) {
-      options.onProgress?.(
-        runs.length,
-        total,
-        `${layer}, ${threads} thread${threads === 1 ? "" : "s"}`,
-      );
-      runs.push(measure(booted, options, layer, threads));
+      const done = runs.length;
+      const what = `${layer}, ${threads} thread${threads === 1 ? "" : "s"}`;
+      const onShare = (share: number) =>
+        options.onProgress?.(done + share, total, what);
+      onShare(0);
+      runs.push(measure(booted, options, layer, threads, onShare));
     }
     if (first) dmesg = booted.dmesg();
   }
@@ -106,8 +106,9 @@ function measure(
   options: RunOptions,
   layer: string,
   threads: number,
+  onShare: (share: number) => void,
 ): RunResult {
-  const { machine } = booted;
+  const { machine, kernel } = booted;
   const api = options.api ?? (layer === "vmlist" ? "vmap" : "ram");
   const ops = options.ops ?? default_ops(api, layer);
   const { pages = 4, workload = "map-touch-unmap" } = options;
@@ -120,6 +121,7 @@ function measure(
       warmup: Math.ceil(ops / 20),
       pages,
       api,
+      onProgress: (done) => onShare(done / (threads * ops)),
       onWindow: (edge) => {
         if (edge === "start") start = booted.snapshot();
         else end = booted.snapshot();
@@ -140,7 +142,9 @@ function measure(
     ns_per_op: roundNs(ns_per_op),
     reference_ns: reference_ns({
       machine: options.spec.name,
-      cpus: machine.nrCpus,
+      cpus: kernel.cpu_online.weight,
+      asReleased: kernel.params.vmap_quirk.size === 0 &&
+        kernel.params.lazy_max === null,
       workload,
       vmap: layer,
       api,

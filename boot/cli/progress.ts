@@ -41,5 +41,8 @@ export function progressLine(
   const share = total > 0 ? Math.min(1, Math.max(0, done / total)) : 0;
   const cells = Math.floor(share * BAR_CELLS);
   const bar = "#".repeat(cells) + ".".repeat(BAR_CELLS - cells);
-  return `[${bar}] ${done}/${total} ${what}`.slice(0, Math.max(0, columns - 1));
+  return `[${bar}] ${Math.floor(done)}/${total} ${what}`.slice(
+    0,
+    Math.max(0, columns - 1),
+  );
 }

@@ -2,9 +2,10 @@
  * The benchmark of the rewrite: N kernel threads in parallel, each mapping a
  * few pages of its own, writing a word to every one, and unmapping them.
  *
- * Every thread does a few operations to warm up, waits for the others, and goes
- * on until together they have done N times `ops`: every operation that counts
- * ran beside N - 1 busy threads, whoever of them an unfair lock favoured.
+ * Every thread does a few operations to warm up, pauses until the machine is
+ * quiet, waits for the others, and goes on until together they have done N times
+ * `ops`: every operation that counts ran beside N - 1 busy threads, whoever of
+ * them an unfair lock favoured.
  */
 import {
   charge,
@@ -30,6 +31,7 @@ import {
 } from "../../kernel/mm/vmap.ts";
 import { cond_resched, need_resched } from "../../kernel/sched/sched.ts";
 import type { Thread } from "../../kernel/thread.ts";
+import { msleep } from "../../kernel/timer.ts";
 import { Barrier } from "./barrier.ts";
 
 const TEST_THREAD = ksym("map_touch_unmap");
@@ -67,6 +69,13 @@ export interface Measured {
 const LOOP_INSTRUCTIONS = 15;
 /** One store and its part of the loop. */
 const TOUCH_INSTRUCTIONS = 3;
+/**
+ * Pause before the start, so that every run finds the other CPUs the same:
+ * idle, ticks stopped. RCU callbacks that flushes have left keep the ticks of
+ * some going for a while, and an interrupt of those reads the clock source less
+ * often.
+ */
+const QUIET_MS = 40;
 /** Operations between two calls of `onProgress`. */
 const PROGRESS_OPS = 256;
 
@@ -106,6 +115,7 @@ function* worker(t: Thread, run: Run): Steps {
   const calls = CALLS[what.api];
   const pages = yield* take_pages(t, what.pages);
   yield* loop(t, calls, pages, what.warmup, null);
+  yield* msleep(t, QUIET_MS);
   yield* run.line.wait(t, () => {
     run.startedAt = t.cpu.clock;
     what.onWindow?.("start");
