@@ -10,6 +10,7 @@
  */
 import {
   charge,
+  charge_cycles,
   enter,
   flush_tlb_local,
   ksym,
@@ -28,7 +29,22 @@ function do_flush_tlb_all(t: Thread): void {
   enter(t, DO_FLUSH_TLB_ALL);
   charge(t, 14);
   flush_tlb_local(t, true);
+  leave_mm(t);
   leave(t);
+}
+
+/**
+ * Gives up the user page table that this CPU has borrowed: clears its bit in the
+ * owner's cpu_vm_mask and loads CR3. Idle and kernel threads run on the page
+ * table of the last process there (TLBSTATE_LAZY) and stay marked as such, so
+ * every flush does it again. There are no processes here, but a CPU on which
+ * none has ever run is a rare thing. The owner's line is taken to be this CPU's;
+ * CR3 drops nothing that the flush has left. Plain.
+ */
+function leave_mm(t: Thread): void {
+  const { spec, lockedCycles } = t.machine;
+  charge(t, 12);
+  charge_cycles(t, spec.cache.hitCycles + lockedCycles + spec.tlb.flushCycles);
 }
 
 /** Flushes every online CPU's TLB and waits until all have done so. */
