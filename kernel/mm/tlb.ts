@@ -47,7 +47,23 @@ function leave_mm(t: Thread): void {
   charge_cycles(t, spec.cache.hitCycles + lockedCycles + spec.tlb.flushCycles);
 }
 
-/** Flushes every online CPU's TLB and waits until all have done so. */
+/**
+ * Flushes every online CPU's TLB and waits until all have done so.
+ *
+ * Linux: arch/x86/kernel/tlb_64.c.
+ *
+ * @example
+ * ```ts
+ * import { boot, flush_tlb_all } from "@vmaplab/vmaplab";
+ * import { assert } from "@std/assert";
+ *
+ * const machine = boot();
+ * machine.run((t) => flush_tlb_all(t));
+ * for (const { flushesGlobal } of machine.counters().tlb) {
+ *   assert(flushesGlobal > 0);
+ * }
+ * ```
+ */
 export function* flush_tlb_all(t: Thread): Steps {
   enter(t, FLUSH_TLB_ALL);
   charge(t, 6);
@@ -55,7 +71,26 @@ export function* flush_tlb_all(t: Thread): Steps {
   leave(t);
 }
 
-/** Flushes translations of kernel addresses in `[start, end)` on every CPU. */
+/**
+ * Flushes translations of kernel addresses in `[start, end)` on every CPU.
+ *
+ * Linux: arch/x86/include/asm/tlbflush.h.
+ *
+ * @example
+ * ```ts
+ * import { boot, flush_tlb_kernel_range } from "@vmaplab/vmaplab";
+ * import { assert, assertEquals } from "@std/assert";
+ *
+ * const machine = boot();
+ * const before = machine.counters();
+ * machine.run((t) =>
+ *   flush_tlb_kernel_range(t, 0xc20000000000, 0xc20000001000)
+ * );
+ * const after = machine.counters();
+ * assertEquals(after.tlbFlushes - before.tlbFlushes, 1);
+ * assert(after.ipis - before.ipis >= 7);
+ * ```
+ */
 export function* flush_tlb_kernel_range(
   t: Thread,
   start: number,

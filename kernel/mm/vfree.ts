@@ -22,6 +22,23 @@ const __VUNMAP = ksym("__vunmap");
  * Frees what vmalloc() returned. 0 (NULL) is fine.
  *
  * Context: not in interrupts (BUG).
+ *
+ * Linux: mm/vmalloc.c.
+ *
+ * @example
+ * ```ts
+ * import { boot, vfree, vmalloc } from "@vmaplab/vmaplab";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const { warnings } = boot().run(function* (t) {
+ *   const addr = yield* vmalloc(t, 4096);
+ *   yield* vfree(t, addr);
+ *   yield* vfree(t, 0); // fine
+ *   yield* vfree(t, addr); // warns: nothing there any more
+ *   return t.k.printk;
+ * });
+ * assertEquals(warnings, 1);
+ * ```
  */
 export function* vfree(t: Thread, addr: number): Steps {
   enter(t, VFREE);
@@ -35,6 +52,31 @@ export function* vfree(t: Thread, addr: number): Steps {
  * Unmaps what vmap() returned; its pages stay the caller's.
  *
  * Context: not in interrupts (BUG).
+ *
+ * Linux: mm/vmalloc.c.
+ *
+ * @example
+ * ```ts
+ * import {
+ *   alloc_page,
+ *   boot,
+ *   GFP_KERNEL,
+ *   page_count,
+ *   PAGE_KERNEL,
+ *   VM_MAP,
+ *   vmap,
+ *   vunmap,
+ * } from "@vmaplab/vmaplab";
+ * import { assertFalse } from "@std/assert";
+ *
+ * const freed = boot().run(function* (t) {
+ *   const page = (yield* alloc_page(t, GFP_KERNEL))!;
+ *   const addr = yield* vmap(t, [page], 1, VM_MAP, PAGE_KERNEL);
+ *   yield* vunmap(t, addr);
+ *   return page_count(page) === 0;
+ * });
+ * assertFalse(freed); // the page stays the caller's
+ * ```
  */
 export function* vunmap(t: Thread, addr: number): Steps {
   enter(t, VUNMAP);

@@ -114,7 +114,24 @@ export function* __get_vm_area_node(
   return null;
 }
 
-/** An area in a range of the caller's choice, such as the modules'. */
+/**
+ * An area in a range of the caller's choice, such as the modules'.
+ *
+ * Linux: mm/vmalloc.c.
+ *
+ * @example
+ * ```ts
+ * import { __get_vm_area, boot, VM_ALLOC } from "@vmaplab/vmaplab";
+ * import { assert } from "@std/assert";
+ *
+ * const inside = boot().run(function* (t) {
+ *   const { start, end } = t.k.vmalloc.modules;
+ *   const area = (yield* __get_vm_area(t, 8192, VM_ALLOC, start, end))!;
+ *   return area.addr >= start && area.addr < end;
+ * });
+ * assert(inside);
+ * ```
+ */
 export function __get_vm_area(
   t: Thread,
   size: number,
@@ -135,7 +152,28 @@ export function __get_vm_area(
   );
 }
 
-/** An area of vmalloc space; memory of the descriptor from `node`. */
+/**
+ * An area of vmalloc space; memory of the descriptor from `node`.
+ *
+ * Linux: mm/vmalloc.c.
+ *
+ * @example
+ * ```ts
+ * import {
+ *   boot,
+ *   get_vm_area_node,
+ *   GFP_KERNEL,
+ *   VM_MAP,
+ * } from "@vmaplab/vmaplab";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const size = boot().run(function* (t) {
+ *   const area = yield* get_vm_area_node(t, 5000, VM_MAP, 1, GFP_KERNEL);
+ *   return area!.size;
+ * });
+ * assertEquals(size, 3 * 4096); // rounded up, and a guard page
+ * ```
+ */
 export function get_vm_area_node(
   t: Thread,
   size: number,
@@ -149,7 +187,30 @@ export function get_vm_area_node(
   return __get_vm_area_node(t, size, flags, start, end, node, gfp, caller);
 }
 
-/** An area of vmalloc space, `caller` remembered for /proc/vmallocinfo. */
+/**
+ * An area of vmalloc space, `caller` remembered for /proc/vmallocinfo.
+ *
+ * Linux: mm/vmalloc.c.
+ *
+ * @example
+ * ```ts
+ * import {
+ *   boot,
+ *   get_vm_area_caller,
+ *   ksym,
+ *   symName,
+ *   VM_MAP,
+ * } from "@vmaplab/vmaplab";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const DRIVER = ksym("my_driver");
+ * const caller = boot().run(function* (t) {
+ *   const area = (yield* get_vm_area_caller(t, 4096, VM_MAP, DRIVER))!;
+ *   return symName(area.caller);
+ * });
+ * assertEquals(caller, "my_driver");
+ * ```
+ */
 export function get_vm_area_caller(
   t: Thread,
   size: number,
@@ -159,7 +220,30 @@ export function get_vm_area_caller(
   return get_vm_area_node(t, size, flags, -1, GFP_KERNEL, caller);
 }
 
-/** An area of vmalloc space. `null` if there is no room, no memory, or nothing asked for. */
+/**
+ * An area of vmalloc space. `null` if there is no room, no memory, or nothing
+ * asked for.
+ *
+ * Linux: mm/vmalloc.c.
+ *
+ * @example
+ * ```ts
+ * import {
+ *   boot,
+ *   free_vm_area,
+ *   get_vm_area,
+ *   VM_MAP,
+ *   vmalloc_to_pfn,
+ * } from "@vmaplab/vmaplab";
+ * import { assertEquals } from "@std/assert";
+ *
+ * boot().run(function* (t) {
+ *   const area = (yield* get_vm_area(t, 4096, VM_MAP))!;
+ *   assertEquals(vmalloc_to_pfn(t, area.addr), -1); // nothing mapped
+ *   yield* free_vm_area(t, area);
+ * });
+ * ```
+ */
 export function get_vm_area(
   t: Thread,
   size: number,
@@ -168,7 +252,24 @@ export function get_vm_area(
   return get_vm_area_node(t, size, flags, -1, GFP_KERNEL, caller_of(t));
 }
 
-/** The area that starts at `addr`. */
+/**
+ * The area that starts at `addr`.
+ *
+ * Linux: mm/vmalloc.c.
+ *
+ * @example
+ * ```ts
+ * import { boot, find_vm_area, vmalloc } from "@vmaplab/vmaplab";
+ * import { assertEquals } from "@std/assert";
+ *
+ * boot().run(function* (t) {
+ *   const addr = yield* vmalloc(t, 4096);
+ *   const area = yield* find_vm_area(t, addr);
+ *   assertEquals(area?.nr_pages, 1);
+ *   assertEquals(yield* find_vm_area(t, addr + 4096), null);
+ * });
+ * ```
+ */
 export function find_vm_area(
   t: Thread,
   addr: number,
@@ -180,7 +281,29 @@ export function find_vm_area(
  * Unmaps the area at `addr` and gives its addresses back. The vm_struct is the
  * caller's to free, the guard page taken off its `size`.
  *
+ * Linux: mm/vmalloc.c.
+ *
  * @returns `null` if no area starts there.
+ *
+ * @example
+ * ```ts
+ * import {
+ *   boot,
+ *   free_vm_struct,
+ *   get_vm_area,
+ *   remove_vm_area,
+ *   VM_MAP,
+ * } from "@vmaplab/vmaplab";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const size = boot().run(function* (t) {
+ *   const { addr } = (yield* get_vm_area(t, 4096, VM_MAP))!;
+ *   const area = (yield* remove_vm_area(t, addr))!;
+ *   yield* free_vm_struct(t, area);
+ *   return area.size;
+ * });
+ * assertEquals(size, 4096); // the guard page is taken off
+ * ```
  */
 export function* remove_vm_area(
   t: Thread,
@@ -193,7 +316,28 @@ export function* remove_vm_area(
   return vm;
 }
 
-/** Frees a vm_struct that {@linkcode remove_vm_area} returned: kfree(). */
+/**
+ * Frees a vm_struct that {@linkcode remove_vm_area} returned: kfree().
+ *
+ * @example
+ * ```ts
+ * import {
+ *   boot,
+ *   free_vm_struct,
+ *   get_vm_area,
+ *   remove_vm_area,
+ *   VM_MAP,
+ * } from "@vmaplab/vmaplab";
+ * import { assertEquals } from "@std/assert";
+ *
+ * boot().run(function* (t) {
+ *   const { addr } = (yield* get_vm_area(t, 4096, VM_MAP))!;
+ *   const before = t.k.slab.inUse().get("vm_struct")!;
+ *   yield* free_vm_struct(t, (yield* remove_vm_area(t, addr))!);
+ *   assertEquals(t.k.slab.inUse().get("vm_struct"), before - 1);
+ * });
+ * ```
+ */
 export function free_vm_struct(t: Thread, vm: VmStruct): Steps {
   return kmem_cache_free(t, t.k.vmalloc.vm_cache(t), vm);
 }
@@ -201,7 +345,31 @@ export function free_vm_struct(t: Thread, vm: VmStruct): Steps {
 /**
  * Maps `pages[0...]` to all of `area` but the guard.
  *
+ * Linux: mm/vmalloc.c.
+ *
  * @returns 0; -EBUSY after a warning if something is mapped there, -ENOMEM.
+ *
+ * @example
+ * ```ts
+ * import {
+ *   alloc_page,
+ *   boot,
+ *   get_vm_area,
+ *   GFP_KERNEL,
+ *   map_vm_area,
+ *   PAGE_KERNEL,
+ *   VM_MAP,
+ *   vmalloc_to_page,
+ * } from "@vmaplab/vmaplab";
+ * import { assert, assertEquals } from "@std/assert";
+ *
+ * boot().run(function* (t) {
+ *   const area = (yield* get_vm_area(t, 4096, VM_MAP))!;
+ *   const page = (yield* alloc_page(t, GFP_KERNEL))!;
+ *   assertEquals(yield* map_vm_area(t, area, PAGE_KERNEL, [page]), 0);
+ *   assert(vmalloc_to_page(t, area.addr) === page);
+ * });
+ * ```
  */
 export function* map_vm_area(
   t: Thread,
@@ -217,7 +385,29 @@ export function* map_vm_area(
   return IS_ERR_VALUE(nr) ? nr : 0;
 }
 
-/** Clears and flushes `[addr, addr + size)` at once. The area stays. */
+/**
+ * Clears and flushes `[addr, addr + size)` at once. The area stays.
+ *
+ * Linux: mm/vmalloc.c.
+ *
+ * @example
+ * ```ts
+ * import {
+ *   boot,
+ *   unmap_kernel_range,
+ *   vmalloc,
+ *   vmalloc_to_pfn,
+ * } from "@vmaplab/vmaplab";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const pfn = boot().run(function* (t) {
+ *   const addr = yield* vmalloc(t, 4096);
+ *   yield* unmap_kernel_range(t, addr, 4096);
+ *   return vmalloc_to_pfn(t, addr);
+ * });
+ * assertEquals(pfn, -1);
+ * ```
+ */
 export function* unmap_kernel_range(
   t: Thread,
   addr: number,
@@ -233,6 +423,25 @@ export function* unmap_kernel_range(
  * Takes an area whose page tables exist and are empty, for a hypervisor to fill
  * in. vmalloc_sync_all() has nothing to do here: all address spaces share the
  * kernel's tables.
+ *
+ * Linux: mm/vmalloc.c.
+ *
+ * @example
+ * ```ts
+ * import {
+ *   alloc_vm_area,
+ *   boot,
+ *   free_vm_area,
+ *   vmalloc_to_pfn,
+ * } from "@vmaplab/vmaplab";
+ * import { assertEquals } from "@std/assert";
+ *
+ * boot().run(function* (t) {
+ *   const area = (yield* alloc_vm_area(t, 4096))!; // tables are there
+ *   assertEquals(vmalloc_to_pfn(t, area.addr), -1); // and empty
+ *   yield* free_vm_area(t, area);
+ * });
+ * ```
  */
 export function* alloc_vm_area(
   t: Thread,
@@ -251,7 +460,30 @@ export function* alloc_vm_area(
   return error === 0 ? area : null;
 }
 
-/** Frees an area of get_vm_area() or {@linkcode alloc_vm_area}, descriptor and all. */
+/**
+ * Frees an area of get_vm_area() or {@linkcode alloc_vm_area}, descriptor and
+ * all.
+ *
+ * Linux: mm/vmalloc.c.
+ *
+ * @example
+ * ```ts
+ * import {
+ *   boot,
+ *   find_vm_area,
+ *   free_vm_area,
+ *   get_vm_area,
+ *   VM_MAP,
+ * } from "@vmaplab/vmaplab";
+ * import { assertEquals } from "@std/assert";
+ *
+ * boot().run(function* (t) {
+ *   const area = (yield* get_vm_area(t, 4096, VM_MAP))!;
+ *   yield* free_vm_area(t, area);
+ *   assertEquals(yield* find_vm_area(t, area.addr), null);
+ * });
+ * ```
+ */
 export function* free_vm_area(t: Thread, area: VmStruct): Steps {
   enter(t, FREE_VM_AREA);
   const removed = yield* remove_vm_area(t, area.addr);

@@ -33,7 +33,29 @@ export const VM_VPAGES = 0x10;
 /** One listed step: load of next, compare, branch. */
 const STEP_INSTRUCTIONS = 5;
 
-/** One area of the vmalloc interface. 64 bytes: one cache line. */
+/**
+ * One area of the vmalloc interface. 64 bytes: one cache line.
+ *
+ * Linux: include/linux/vmalloc.h.
+ *
+ * @example
+ * ```ts
+ * import {
+ *   boot,
+ *   find_vm_area,
+ *   VM_ALLOC,
+ *   vmalloc,
+ *   VmStruct,
+ * } from "@vmaplab/vmaplab";
+ * import { assert, assertEquals } from "@std/assert";
+ *
+ * const area = boot().run(function* (t) {
+ *   return yield* find_vm_area(t, yield* vmalloc(t, 8192));
+ * });
+ * assert(area instanceof VmStruct);
+ * assertEquals([area.size, area.nr_pages, area.flags], [12288, 2, VM_ALLOC]);
+ * ```
+ */
 export class VmStruct extends SlabObject {
   // Guarded by vmlist_lock.
   /** The next one by address. Guarded by vmlist_lock. */

@@ -89,7 +89,39 @@ export function vmalloc_init(t: Thread): void {
   leave(t);
 }
 
-/** Registers an area that is in use before vmalloc_init(). Context: boot, one CPU. Plain. */
+/**
+ * Registers an area that is in use before vmalloc_init().
+ *
+ * Context: boot, one CPU. Plain.
+ *
+ * Linux: mm/vmalloc.c of later kernels.
+ *
+ * @example
+ * ```ts
+ * import {
+ *   boot,
+ *   find_vm_area,
+ *   START_KERNEL_STEPS,
+ *   step,
+ *   vm_area_add_early,
+ *   VM_IOREMAP,
+ *   VmStruct,
+ * } from "@vmaplab/vmaplab";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const early = step("my_early_area", ["init_mm"], (t) => {
+ *   const area = new VmStruct();
+ *   area.reset(VM_IOREMAP, 8192, 0);
+ *   area.addr = 0xc20000100000;
+ *   vm_area_add_early(t, area);
+ * });
+ * const steps = START_KERNEL_STEPS.flatMap((s) =>
+ *   s.name === "vmalloc_init" ? [early, s] : [s]
+ * );
+ * const found = boot({ steps }).run((t) => find_vm_area(t, 0xc20000100000));
+ * assertEquals(found?.size, 8192);
+ * ```
+ */
 export function vm_area_add_early(t: Thread, vm: VmStruct): void {
   const k = t.k;
   if (k.vmap !== undefined) {
@@ -104,7 +136,28 @@ export function vm_area_add_early(t: Thread, vm: VmStruct): void {
   else prev.next = vm;
 }
 
-/** Whether `addr` lies in vmalloc space. Plain. */
+/**
+ * Whether `addr` lies in vmalloc space. Plain.
+ *
+ * Linux: include/linux/mm.h.
+ *
+ * @example
+ * ```ts
+ * import {
+ *   __get_free_page,
+ *   boot,
+ *   GFP_KERNEL,
+ *   is_vmalloc_addr,
+ *   vmalloc,
+ * } from "@vmaplab/vmaplab";
+ * import { assert, assertFalse } from "@std/assert";
+ *
+ * boot().run(function* (t) {
+ *   assert(is_vmalloc_addr(t, yield* vmalloc(t, 4096)));
+ *   assertFalse(is_vmalloc_addr(t, yield* __get_free_page(t, GFP_KERNEL)));
+ * });
+ * ```
+ */
 export function is_vmalloc_addr(t: Thread, addr: number): boolean {
   const { start, end } = t.k.vmalloc;
   return addr >= start && addr < end;
@@ -224,7 +277,33 @@ export function* __vmalloc_node(
   return addr;
 }
 
-/** {@linkcode __vmalloc_node} from any node, with a choice of flags and protection. */
+/**
+ * {@linkcode __vmalloc_node} from any node, with a choice of flags and
+ * protection.
+ *
+ * Linux: mm/vmalloc.c.
+ *
+ * @example
+ * ```ts
+ * import {
+ *   __GFP_HIGHMEM,
+ *   __GFP_ZERO,
+ *   __vmalloc,
+ *   boot,
+ *   GFP_KERNEL,
+ *   PAGE_KERNEL_RO,
+ *   vload,
+ * } from "@vmaplab/vmaplab";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const word = boot().run(function* (t) {
+ *   const gfp = GFP_KERNEL | __GFP_HIGHMEM | __GFP_ZERO;
+ *   const addr = yield* __vmalloc(t, 4096, gfp, PAGE_KERNEL_RO);
+ *   return yield* vload(t, addr, 8);
+ * });
+ * assertEquals(word, 0);
+ * ```
+ */
 export function __vmalloc(
   t: Thread,
   size: number,
@@ -244,18 +323,69 @@ export function __vmalloc_area(
   return __vmalloc_area_node(t, area, gfp, prot, -1, caller_of(t));
 }
 
-/** Allocates `size` bytes, rounded up to pages. @returns The address; 0 = failed. */
+/**
+ * Allocates `size` bytes, rounded up to pages.
+ *
+ * Linux: mm/vmalloc.c.
+ *
+ * @returns The address; 0 = failed.
+ *
+ * @example
+ * ```ts
+ * import { boot, vfree, vload, vmalloc, vstore } from "@vmaplab/vmaplab";
+ * import { assertEquals } from "@std/assert";
+ *
+ * boot().run(function* (t) {
+ *   const addr = yield* vmalloc(t, 3 * 4096); // 0 = failed
+ *   yield* vstore(t, addr + 2 * 4096, 8, 42);
+ *   assertEquals(yield* vload(t, addr + 2 * 4096, 8), 42);
+ *   yield* vfree(t, addr);
+ * });
+ * ```
+ */
 export function vmalloc(t: Thread, size: number): Steps<number> {
   return __vmalloc(t, size, GFP_KERNEL | __GFP_HIGHMEM, PAGE_KERNEL);
 }
 
-/** {@linkcode vmalloc}, cleared (as vzalloc() of later kernels). */
+/**
+ * {@linkcode vmalloc}, cleared (as vzalloc() of later kernels).
+ *
+ * Linux: mm/vmalloc.c.
+ *
+ * @example
+ * ```ts
+ * import { boot, vload, vzalloc } from "@vmaplab/vmaplab";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const word = boot().run(function* (t) {
+ *   const addr = yield* vzalloc(t, 4096);
+ *   return yield* vload(t, addr + 4088, 8);
+ * });
+ * assertEquals(word, 0);
+ * ```
+ */
 export function vzalloc(t: Thread, size: number): Steps<number> {
   const gfp = GFP_KERNEL | __GFP_HIGHMEM | __GFP_ZERO;
   return __vmalloc(t, size, gfp, PAGE_KERNEL);
 }
 
-/** {@linkcode vmalloc} of pages of one node. */
+/**
+ * {@linkcode vmalloc} of pages of one node.
+ *
+ * Linux: mm/vmalloc.c.
+ *
+ * @example
+ * ```ts
+ * import { boot, vmalloc_node, vmalloc_to_page } from "@vmaplab/vmaplab";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const node = boot().run(function* (t) {
+ *   const addr = yield* vmalloc_node(t, 4096, 1);
+ *   return vmalloc_to_page(t, addr)!.node;
+ * });
+ * assertEquals(node, 1);
+ * ```
+ */
 export function vmalloc_node(
   t: Thread,
   size: number,
@@ -265,22 +395,99 @@ export function vmalloc_node(
   return __vmalloc_node(t, size, gfp, PAGE_KERNEL, node, caller_of(t));
 }
 
-/** {@linkcode vmalloc} of executable memory. */
+/**
+ * {@linkcode vmalloc} of executable memory.
+ *
+ * Linux: mm/vmalloc.c.
+ *
+ * @example
+ * ```ts
+ * import { boot, is_vmalloc_addr, vmalloc_exec } from "@vmaplab/vmaplab";
+ * import { assert } from "@std/assert";
+ *
+ * const mapped = boot().run(function* (t) {
+ *   return is_vmalloc_addr(t, yield* vmalloc_exec(t, 4096));
+ * });
+ * assert(mapped);
+ * ```
+ */
 export function vmalloc_exec(t: Thread, size: number): Steps<number> {
   return __vmalloc(t, size, GFP_KERNEL | __GFP_HIGHMEM, PAGE_KERNEL_EXEC);
 }
 
-/** {@linkcode vmalloc} of memory below 4 GiB. */
+/**
+ * {@linkcode vmalloc} of memory below 4 GiB.
+ *
+ * Linux: mm/vmalloc.c.
+ *
+ * @example
+ * ```ts
+ * import { boot, vmalloc_32, vmalloc_to_pfn } from "@vmaplab/vmaplab";
+ * import { assert } from "@std/assert";
+ *
+ * const below = boot().run(function* (t) {
+ *   const addr = yield* vmalloc_32(t, 4096);
+ *   return vmalloc_to_pfn(t, addr) < 2 ** 20;
+ * });
+ * assert(below); // 4 GiB are 2 ** 20 pages
+ * ```
+ */
 export function vmalloc_32(t: Thread, size: number): Steps<number> {
   return __vmalloc(t, size, GFP_KERNEL | __GFP_DMA32, PAGE_KERNEL);
 }
 
-/** Cleared memory that remap_vmalloc_range() will map to user space. */
+/**
+ * Cleared memory that remap_vmalloc_range() will map to user space.
+ *
+ * Linux: mm/vmalloc.c.
+ *
+ * @example
+ * ```ts
+ * import {
+ *   boot,
+ *   find_vm_area,
+ *   vload,
+ *   VM_ALLOC,
+ *   VM_USERMAP,
+ *   vmalloc_user,
+ * } from "@vmaplab/vmaplab";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const [word, flags] = boot().run(function* (t) {
+ *   const addr = yield* vmalloc_user(t, 4096);
+ *   const area = (yield* find_vm_area(t, addr))!;
+ *   return [yield* vload(t, addr, 8), area.flags];
+ * });
+ * assertEquals([word, flags], [0, VM_ALLOC | VM_USERMAP]);
+ * ```
+ */
 export function vmalloc_user(t: Thread, size: number): Steps<number> {
   return vmalloc_usermap(t, size, GFP_KERNEL | __GFP_HIGHMEM | __GFP_ZERO);
 }
 
-/** {@linkcode vmalloc_user} below 4 GiB. */
+/**
+ * {@linkcode vmalloc_user} below 4 GiB.
+ *
+ * Linux: mm/vmalloc.c.
+ *
+ * @example
+ * ```ts
+ * import {
+ *   boot,
+ *   find_vm_area,
+ *   VM_ALLOC,
+ *   VM_USERMAP,
+ *   vmalloc_32_user,
+ * } from "@vmaplab/vmaplab";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const flags = boot().run(function* (t) {
+ *   const addr = yield* vmalloc_32_user(t, 4096);
+ *   return (yield* find_vm_area(t, addr))!.flags;
+ * });
+ * assertEquals(flags, VM_ALLOC | VM_USERMAP);
+ * ```
+ */
 export function vmalloc_32_user(t: Thread, size: number): Steps<number> {
   return vmalloc_usermap(t, size, GFP_KERNEL | __GFP_DMA32 | __GFP_ZERO);
 }

@@ -33,7 +33,19 @@ export interface AddressRange {
   readonly end: number;
 }
 
-/** State of the interface, `k.vmalloc`. */
+/**
+ * State of the interface, `k.vmalloc`.
+ *
+ * @example
+ * ```ts
+ * import { boot } from "@vmaplab/vmaplab";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const { vmalloc } = boot().kernel;
+ * assertEquals(vmalloc.start, 0xc20000000000);
+ * assertEquals(vmalloc.page_size, 4096);
+ * ```
+ */
 export class VmallocState {
   // Fixed after init.
   /** VMALLOC_START and VMALLOC_END, bytes. The end is compared as a number, page-aligned or not. */

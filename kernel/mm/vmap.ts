@@ -20,9 +20,35 @@ const VMAP = ksym("vmap");
  *
  * Context: process; may sleep.
  *
+ * Linux: mm/vmalloc.c.
+ *
  * @param flags `VM_MAP` as a rule.
  * @param prot `PROT_*` bits such as PAGE_KERNEL.
  * @returns The address; 0 if there is no room or no memory, or `count` is 0.
+ *
+ * @example
+ * ```ts
+ * import {
+ *   alloc_page,
+ *   boot,
+ *   GFP_KERNEL,
+ *   PAGE_KERNEL,
+ *   VM_MAP,
+ *   vmalloc_to_page,
+ *   vmap,
+ *   vunmap,
+ * } from "@vmaplab/vmaplab";
+ * import { assert } from "@std/assert";
+ *
+ * boot().run(function* (t) {
+ *   const a = (yield* alloc_page(t, GFP_KERNEL))!;
+ *   const b = (yield* alloc_page(t, GFP_KERNEL))!;
+ *   const addr = yield* vmap(t, [b, a], 2, VM_MAP, PAGE_KERNEL);
+ *   assert(vmalloc_to_page(t, addr) === b);
+ *   assert(vmalloc_to_page(t, addr + 4096) === a);
+ *   yield* vunmap(t, addr);
+ * });
+ * ```
  */
 export function* vmap(
   t: Thread,
@@ -58,9 +84,34 @@ export function* vmap(
  *
  * Context: process; may sleep.
  *
+ * Linux: mm/vmalloc.c.
+ *
  * @param count Pages; up to 64 (32 on i386) come from this CPU's blocks.
  * @param node NUMA node for descriptors; -1 = any.
  * @returns The address; 0 if there is no room or no memory, or `count` is 0.
+ *
+ * @example
+ * ```ts
+ * import {
+ *   alloc_page,
+ *   boot,
+ *   GFP_KERNEL,
+ *   PAGE_KERNEL,
+ *   vload,
+ *   vm_map_ram,
+ *   vm_unmap_ram,
+ *   vstore,
+ * } from "@vmaplab/vmaplab";
+ * import { assertEquals } from "@std/assert";
+ *
+ * boot().run(function* (t) {
+ *   const page = (yield* alloc_page(t, GFP_KERNEL))!;
+ *   const addr = yield* vm_map_ram(t, [page, page], 2, -1, PAGE_KERNEL);
+ *   yield* vstore(t, addr, 8, 7);
+ *   assertEquals(yield* vload(t, addr + 4096, 8), 7); // the same page twice
+ *   yield* vm_unmap_ram(t, addr, 2);
+ * });
+ * ```
  */
 export function vm_map_ram(
   t: Thread,
@@ -73,7 +124,35 @@ export function vm_map_ram(
   return t.k.vmap.vm_map_ram(t, pages, count, node, prot);
 }
 
-/** Unmaps what {@linkcode vm_map_ram} returned for the same `count`. The pages stay the caller's. */
+/**
+ * Unmaps what {@linkcode vm_map_ram} returned for the same `count`. The pages
+ * stay the caller's.
+ *
+ * Linux: mm/vmalloc.c.
+ *
+ * @example
+ * ```ts
+ * import {
+ *   alloc_page,
+ *   boot,
+ *   GFP_KERNEL,
+ *   page_count,
+ *   PAGE_KERNEL,
+ *   vm_map_ram,
+ *   vm_unmap_ram,
+ * } from "@vmaplab/vmaplab";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const counts = boot().run(function* (t) {
+ *   const page = (yield* alloc_page(t, GFP_KERNEL))!;
+ *   const addr = yield* vm_map_ram(t, [page], 1, -1, PAGE_KERNEL);
+ *   const { flushes } = t.k.vmalloc;
+ *   yield* vm_unmap_ram(t, addr, 1);
+ *   return [t.k.vmalloc.flushes - flushes, page_count(page)];
+ * });
+ * assertEquals(counts, [0, 1]); // no flush, and the page stays ours
+ * ```
+ */
 export function vm_unmap_ram(
   t: Thread,
   addr: number,
@@ -88,6 +167,33 @@ export function vm_unmap_ram(
  * vmalloc_init() it does nothing: there are none.
  *
  * Context: interrupts on; waits for every CPU.
+ *
+ * Linux: mm/vmalloc.c.
+ *
+ * @example
+ * ```ts
+ * import {
+ *   alloc_page,
+ *   boot,
+ *   GFP_KERNEL,
+ *   PAGE_KERNEL,
+ *   vm_map_ram,
+ *   vm_unmap_aliases,
+ *   vm_unmap_ram,
+ *   vmalloc_to_pfn,
+ * } from "@vmaplab/vmaplab";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const pfns = boot().run(function* (t) {
+ *   const page = (yield* alloc_page(t, GFP_KERNEL))!;
+ *   const addr = yield* vm_map_ram(t, [page], 1, -1, PAGE_KERNEL);
+ *   yield* vm_unmap_ram(t, addr, 1);
+ *   const lazily = vmalloc_to_pfn(t, addr); // still in the page table
+ *   yield* vm_unmap_aliases(t);
+ *   return [lazily === page.pfn, vmalloc_to_pfn(t, addr)];
+ * });
+ * assertEquals(pfns, [true, -1]);
+ * ```
  */
 export function vm_unmap_aliases(t: Thread): Steps {
   const k = t.k;

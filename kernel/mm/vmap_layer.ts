@@ -107,7 +107,81 @@ export interface VmapRange {
   private: VmStruct | null;
 }
 
-/** The part of a layer that follows from handing out ranges. */
+/**
+ * The part of a layer that follows from handing out ranges.
+ *
+ * @example
+ * ```ts
+ * import {
+ *   ALIGN,
+ *   AreaLayer,
+ *   boot,
+ *   check_areas,
+ *   flush_tlb_kernel_range,
+ *   type LayerCounters,
+ *   type Steps,
+ *   Thread,
+ *   vfree,
+ *   vm_unmap_aliases,
+ *   vmalloc,
+ *   type VmapRange,
+ *   vunmap_page_range,
+ * } from "@vmaplab/vmaplab";
+ * import { assertEquals } from "@std/assert";
+ *
+ * // A layer that hands out addresses once and never again.
+ * class Once extends AreaLayer<VmapRange> {
+ *   readonly name = "once";
+ *   #next = 0;
+ *   #areas = new Map<number, VmapRange>();
+ *
+ *   init(): void {
+ *     this.#next = this.k.vmalloc.start;
+ *   }
+ *   import_vm(): void {}
+ *   *alloc_area(_t: Thread, size: number, align: number): Steps<VmapRange> {
+ *     const va_start = ALIGN(this.#next, align);
+ *     const area = { va_start, va_end: va_start + size, private: null };
+ *     this.#next = area.va_end;
+ *     this.#areas.set(va_start, area);
+ *     return area;
+ *   }
+ *   *find_area(_t: Thread, addr: number): Steps<VmapRange | null> {
+ *     return this.#areas.get(addr) ?? null;
+ *   }
+ *   claim_area(t: Thread, addr: number): Steps<VmapRange | null> {
+ *     return this.find_area(t, addr);
+ *   }
+ *   *free_unmap(t: Thread, area: VmapRange): Steps {
+ *     this.#areas.delete(area.va_start);
+ *     yield* vunmap_page_range(t, area.va_start, area.va_end);
+ *     yield* flush_tlb_kernel_range(t, area.va_start, area.va_end);
+ *   }
+ *   *vm_unmap_aliases(): Steps {}
+ *   counters(): LayerCounters {
+ *     const areas = this.#areas.size;
+ *     const none = {
+ *       blocks: 0,
+ *       blocks_with_free: 0,
+ *       purges: 0,
+ *       walk_steps: 0,
+ *     };
+ *     return { areas, lazy_nr: 0, lazy_max: 0, ...none };
+ *   }
+ *   check(): string[] {
+ *     return check_areas(this.k, [...this.#areas.values()]);
+ *   }
+ * }
+ * const machine = boot({
+ *   params: { vmap: "once" },
+ *   layers: { once: (k) => new Once(k) },
+ * });
+ * machine.run(function* (t) {
+ *   yield* vfree(t, yield* vmalloc(t, 8192));
+ * });
+ * assertEquals(machine.kernel.vmap.check(), []);
+ * ```
+ */
 export abstract class AreaLayer<A extends VmapRange> implements VmapLayer {
   abstract readonly name: string;
 
@@ -218,6 +292,20 @@ export abstract class AreaLayer<A extends VmapRange> implements VmapLayer {
  *
  * @param areas In order of address.
  * @returns A sentence for each violation.
+ *
+ * @example
+ * ```ts
+ * import { boot, check_areas } from "@vmaplab/vmaplab";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const machine = boot();
+ * assertEquals(machine.kernel.vmap.check(), []);
+ * const [found] = check_areas(machine.kernel, [
+ *   { va_start: 0x1000, va_end: 0x3000, private: null },
+ *   { va_start: 0x2000, va_end: 0x4000, private: null },
+ * ]);
+ * assertEquals(found, "areas overlap: [1000, 3000) and [2000, 4000)");
+ * ```
  */
 export function check_areas(
   k: Kernel,

@@ -30,7 +30,23 @@ const WORD_BYTES = 4;
  *
  * Locks: takes vmlist_lock for reading, for as long as it copies.
  *
+ * Linux: mm/vmalloc.c.
+ *
  * @returns Bytes copied or zeroed; those past the last area are not.
+ *
+ * @example
+ * ```ts
+ * import { boot, vmalloc, vread, vstore } from "@vmaplab/vmaplab";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const buf = new Uint8Array(4);
+ * const done = boot().run(function* (t) {
+ *   const addr = yield* vmalloc(t, 4096);
+ *   yield* vstore(t, addr, 4, 0x04030201);
+ *   return yield* vread(t, buf, addr);
+ * });
+ * assertEquals([done, ...buf], [4, 1, 2, 3, 4]);
+ * ```
  */
 export function* vread(
   t: Thread,
@@ -48,7 +64,22 @@ export function* vread(
  *
  * Locks: takes vmlist_lock for reading, for as long as it copies.
  *
+ * Linux: mm/vmalloc.c.
+ *
  * @returns Bytes copied or skipped; those past the last area are not.
+ *
+ * @example
+ * ```ts
+ * import { boot, vload, vmalloc, vwrite } from "@vmaplab/vmaplab";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const word = boot().run(function* (t) {
+ *   const addr = yield* vmalloc(t, 4096);
+ *   yield* vwrite(t, Uint8Array.of(1, 2, 3, 4), addr);
+ *   return yield* vload(t, addr, 4);
+ * });
+ * assertEquals(word, 0x04030201);
+ * ```
  */
 export function* vwrite(
   t: Thread,
