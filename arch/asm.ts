@@ -371,7 +371,26 @@ export interface PteRun {
   run(t: MachineContext, pfn: number, index: number): unknown;
 }
 
-/** A context of a given machine, with its operation slot. */
+/**
+ * A context of a given machine, with its operation slot.
+ *
+ * @example
+ * ```ts
+ * import { boot, charge_cycles, MachineContext } from "@vmaplab/vmaplab";
+ * import { assertEquals } from "@std/assert";
+ *
+ * // A Thread is one: what takes a context takes any thread.
+ * function nsSince(t: MachineContext, cycles: number): number {
+ *   return t.machine.toNs(t.cpu.clock - cycles);
+ * }
+ * const ns = boot().run(function* (t) {
+ *   const start = t.cpu.clock;
+ *   charge_cycles(t, 2300); // 2.3 GHz
+ *   return nsSince(t, start);
+ * });
+ * assertEquals(ns, 1000);
+ * ```
+ */
 export class MachineContext extends Context {
   /**
    * The operation under way.
@@ -399,28 +418,98 @@ export class MachineContext extends Context {
   }
 }
 
-/** Charges `instructions` of straight-line kernel code. Plain. */
+/**
+ * Charges `instructions` of straight-line kernel code. Plain.
+ *
+ * @example
+ * ```ts
+ * import { boot, charge } from "@vmaplab/vmaplab";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const { machine, cycles } = boot().run(function* (t) {
+ *   const before = t.cpu.clock;
+ *   charge(t, 100);
+ *   return { machine: t.machine, cycles: t.cpu.clock - before };
+ * });
+ * assertEquals(cycles, Math.round(100 * machine.cyclesPerInstruction));
+ * ```
+ */
 export function charge(t: MachineContext, instructions: number): void {
   const cycles = (instructions * t.cyclesPerInstruction + 0.5) | 0;
   t.cpu.clock += cycles;
   t.cyclesBySym[t.stack[t.depth - 1]] += cycles;
 }
 
-/** Charges `cycles` of hardware time. Plain. */
+/**
+ * Charges `cycles` of hardware time. Plain.
+ *
+ * @example
+ * ```ts
+ * import { boot, charge_cycles } from "@vmaplab/vmaplab";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const cycles = boot().run(function* (t) {
+ *   const before = t.cpu.clock;
+ *   charge_cycles(t, 2300);
+ *   return t.cpu.clock - before;
+ * });
+ * assertEquals(cycles, 2300);
+ * ```
+ */
 export function charge_cycles(t: MachineContext, cycles: number): void {
   t.cpu.clock += cycles;
   t.cyclesBySym[t.stack[t.depth - 1]] += cycles;
 }
 
-/** Reads `cell`. An ordinary load. */
+/**
+ * Reads `cell`. An ordinary load.
+ *
+ * @example
+ * ```ts
+ * import { boot, Cell, load } from "@vmaplab/vmaplab";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const jobs = new Cell("jobs", 3);
+ * assertEquals(boot().run((t) => load(t, jobs)), 3);
+ * ```
+ */
 export function load<T>(t: MachineContext, cell: Cell<T>): Steps<T> {
   return t.op.begin(OpKind.LOAD, cell as Cell<unknown>, null, 0, 0);
 }
 
-/** {@linkcode load} that says: unlocked on purpose. */
+/**
+ * {@linkcode load} that says: unlocked on purpose.
+ *
+ * Linux: ACCESS_ONCE() of include/linux/compiler.h.
+ *
+ * @example
+ * ```ts
+ * import { boot, Cell, READ_ONCE, WRITE_ONCE } from "@vmaplab/vmaplab";
+ * import { assert } from "@std/assert";
+ *
+ * const stop = new Cell("stop", false);
+ * const stopped = boot().run(function* (t) {
+ *   yield* WRITE_ONCE(t, stop, true);
+ *   return yield* READ_ONCE(t, stop);
+ * });
+ * assert(stopped);
+ * ```
+ */
 export const READ_ONCE: typeof load = load;
 
-/** Writes `cell`. An ordinary store. */
+/**
+ * Writes `cell`. An ordinary store.
+ *
+ * @example
+ * ```ts
+ * import { boot, Cell, store } from "@vmaplab/vmaplab";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const jobs = new Cell("jobs", 3);
+ * boot().run((t) => store(t, jobs, 4));
+ * assertEquals(jobs.value, 4);
+ * ```
+ */
 export function store<T>(
   t: MachineContext,
   cell: Cell<T>,
@@ -429,15 +518,64 @@ export function store<T>(
   return t.op.begin(OpKind.STORE, cell as Cell<unknown>, null, value, 0);
 }
 
-/** {@linkcode store} that says: unlocked on purpose. */
+/**
+ * {@linkcode store} that says: unlocked on purpose.
+ *
+ * @example
+ * ```ts
+ * import { boot, Cell, WRITE_ONCE } from "@vmaplab/vmaplab";
+ * import { assert } from "@std/assert";
+ *
+ * const stop = new Cell("stop", false);
+ * boot().run((t) => WRITE_ONCE(t, stop, true));
+ * assert(stop.value);
+ * ```
+ */
 export const WRITE_ONCE: typeof store = store;
 
-/** Locked exchange. @returns The old value. */
+/**
+ * Locked exchange.
+ *
+ * Linux: arch/x86/include/asm/cmpxchg_64.h.
+ *
+ * @returns The old value.
+ *
+ * @example
+ * ```ts
+ * import { boot, Cell, xchg } from "@vmaplab/vmaplab";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const pending = new Cell("pending", 1);
+ * const taken = boot().run((t) => xchg(t, pending, 0));
+ * assertEquals([taken, pending.value], [1, 0]);
+ * ```
+ */
 export function xchg<T>(t: MachineContext, cell: Cell<T>, value: T): Steps<T> {
   return t.op.begin(OpKind.XCHG, cell as Cell<unknown>, null, value, 0);
 }
 
-/** Locked compare and exchange. @returns The old value, equal to `old` on success. */
+/**
+ * Locked compare and exchange.
+ *
+ * Linux: arch/x86/include/asm/cmpxchg_64.h.
+ *
+ * @returns The old value, equal to `old` on success.
+ *
+ * @example
+ * ```ts
+ * import { boot, Cell, cmpxchg } from "@vmaplab/vmaplab";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const owner = new Cell("owner", 0);
+ * const seen = boot().run(function* (t) {
+ *   const first = yield* cmpxchg(t, owner, 0, 7); // was 0: succeeds
+ *   const second = yield* cmpxchg(t, owner, 0, 8); // is 7: fails
+ *   return [first, second];
+ * });
+ * assertEquals(seen, [0, 7]);
+ * assertEquals(owner.value, 7);
+ * ```
+ */
 export function cmpxchg<T>(
   t: MachineContext,
   cell: Cell<T>,
@@ -447,7 +585,26 @@ export function cmpxchg<T>(
   return t.op.begin(OpKind.CMPXCHG, cell as Cell<unknown>, null, old, value);
 }
 
-/** Locked add on 32 bits, as on `atomic_t`. @returns The new value. */
+/**
+ * Locked add on 32 bits, as on `atomic_t`.
+ *
+ * Linux: arch/x86/include/asm/atomic_64.h.
+ *
+ * @returns The new value.
+ *
+ * @example
+ * ```ts
+ * import { atomic_add_return, boot, Cell } from "@vmaplab/vmaplab";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const users = new Cell("users", 0);
+ * const left = boot().run(function* (t) {
+ *   yield* atomic_add_return(t, users, 2);
+ *   return yield* atomic_add_return(t, users, -1);
+ * });
+ * assertEquals(left, 1);
+ * ```
+ */
 export function atomic_add_return(
   t: MachineContext,
   cell: Cell<number>,
@@ -498,6 +655,25 @@ export function ticket_unlock(
  * the engine runs without resuming the kernel code each time.
  *
  * @returns The value that ended the wait.
+ *
+ * @example
+ * ```ts
+ * import {
+ *   boot,
+ *   Cell,
+ *   kthread_run,
+ *   spin_until,
+ *   store,
+ * } from "@vmaplab/vmaplab";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const flags = new Cell("flags", 0b10);
+ * const seen = boot().run(function* (t) {
+ *   yield* kthread_run(t, (self) => store(self, flags, 0b11), "setter");
+ *   return yield* spin_until(t, flags, 1, 1); // bit 0
+ * });
+ * assertEquals(seen, 0b11);
+ * ```
  */
 export function spin_until(
   t: MachineContext,
@@ -512,6 +688,28 @@ export function spin_until(
  * The pause in a spin loop. Parks the CPU if this turn of the loop and the one
  * before have read one line, the same, and it is unchanged, until it is written
  * or an interrupt has been handled; returns at once otherwise.
+ *
+ * Linux: arch/x86/include/asm/processor.h.
+ *
+ * @example
+ * ```ts
+ * import {
+ *   boot,
+ *   Cell,
+ *   cpu_relax,
+ *   kthread_run,
+ *   load,
+ *   store,
+ * } from "@vmaplab/vmaplab";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const flag = new Cell("flag", 0);
+ * boot().run(function* (t) {
+ *   yield* kthread_run(t, (self) => store(self, flag, 1), "setter");
+ *   while ((yield* load(t, flag)) === 0) yield* cpu_relax(t);
+ * });
+ * assertEquals(flag.value, 1);
+ * ```
  */
 export function cpu_relax(t: MachineContext): Steps<void> {
   charge(t, 1);
@@ -563,7 +761,25 @@ export function read_clocksource(t: MachineContext): Steps<number> {
   return t.op.begin(OpKind.CLOCK, null, null, 0, 0);
 }
 
-/** Reads a structure's line: what an unlocked look at its fields costs. */
+/**
+ * Reads a structure's line: what an unlocked look at its fields costs.
+ *
+ * @example
+ * ```ts
+ * import { boot, CacheLine, read_line } from "@vmaplab/vmaplab";
+ * import { assert } from "@std/assert";
+ *
+ * const line = new CacheLine(0);
+ * const [miss, hit] = boot().run(function* (t) {
+ *   const start = t.cpu.clock;
+ *   yield* read_line(t, line); // from memory
+ *   const between = t.cpu.clock;
+ *   yield* read_line(t, line); // from this CPU's cache
+ *   return [between - start, t.cpu.clock - between];
+ * });
+ * assert(miss > 10 * hit);
+ * ```
+ */
 export function read_line(t: MachineContext, line: CacheLine): Steps<void> {
   if (t.op.mayRunAhead()) {
     touch_read(t, line);
@@ -573,7 +789,22 @@ export function read_line(t: MachineContext, line: CacheLine): Steps<void> {
   return t.op.begin(OpKind.LINE_READ, null, line, 0, 0);
 }
 
-/** Writes a structure's line. */
+/**
+ * Writes a structure's line.
+ *
+ * @example
+ * ```ts
+ * import { boot, CacheLine, write_line } from "@vmaplab/vmaplab";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const line = new CacheLine(0);
+ * const cpu = boot().run(function* (t) {
+ *   yield* write_line(t, line); // takes it from whoever has it
+ *   return t.cpu.id;
+ * });
+ * assertEquals(line.owner, cpu);
+ * ```
+ */
 export function write_line(t: MachineContext, line: CacheLine): Steps<void> {
   if (t.op.mayRunAhead()) {
     touch_write(t, line);
@@ -586,17 +817,80 @@ export function write_line(t: MachineContext, line: CacheLine): Steps<void> {
 /**
  * Charges a look at a structure that a lock guards. Plain: whoever holds the
  * lock is alone with the line, so its turn has been settled already.
+ *
+ * @example
+ * ```ts
+ * import {
+ *   boot,
+ *   CacheLine,
+ *   spin_lock,
+ *   spin_unlock,
+ *   Spinlock,
+ *   touch_read,
+ * } from "@vmaplab/vmaplab";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const line = new CacheLine(0);
+ * boot().run(function* (t) {
+ *   const lock = new Spinlock(t.k, "list_lock");
+ *   yield* spin_lock(t, lock);
+ *   touch_read(t, line); // what the lock guards
+ *   yield* spin_unlock(t, lock);
+ *   assertEquals(line.owner, t.cpu.id);
+ * });
+ * ```
  */
 export function touch_read(t: MachineContext, line: CacheLine): void {
   charge_cycles(t, t.machine.coherence.read(t.cpu, line));
 }
 
-/** Charges a write to a structure that a lock guards; see {@linkcode touch_read}. */
+/**
+ * Charges a write to a structure that a lock guards; see {@linkcode
+ * touch_read}.
+ *
+ * @example
+ * ```ts
+ * import {
+ *   boot,
+ *   CacheLine,
+ *   spin_lock,
+ *   spin_unlock,
+ *   Spinlock,
+ *   touch_write,
+ * } from "@vmaplab/vmaplab";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const line = new CacheLine(0);
+ * boot().run(function* (t) {
+ *   const lock = new Spinlock(t.k, "list_lock");
+ *   yield* spin_lock(t, lock);
+ *   touch_write(t, line); // what the lock guards
+ *   yield* spin_unlock(t, lock);
+ *   assertEquals(line.owner, t.cpu.id);
+ * });
+ * ```
+ */
 export function touch_write(t: MachineContext, line: CacheLine): void {
   charge_cycles(t, t.machine.coherence.write(t.cpu, line));
 }
 
-/** Loads `size` (1, 2, 4 or 8) bytes at virtual address `vaddr` through this CPU's TLB. */
+/**
+ * Loads `size` (1, 2, 4 or 8) bytes at virtual address `vaddr` through this
+ * CPU's TLB.
+ *
+ * @example
+ * ```ts
+ * import { boot, vload, vstore, vzalloc } from "@vmaplab/vmaplab";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const byte = boot().run(function* (t) {
+ *   const addr = yield* vzalloc(t, 4096);
+ *   yield* vstore(t, addr, 4, 0x11223344);
+ *   return yield* vload(t, addr + 3, 1); // little endian
+ * });
+ * assertEquals(byte, 0x11);
+ * ```
+ */
 export function vload(
   t: MachineContext,
   vaddr: number,
@@ -611,7 +905,23 @@ export function vload(
   return t.op.begin(OpKind.VIRT_READ, null, null, 0, 0, vaddr, size);
 }
 
-/** Stores `size` (1, 2, 4 or 8) bytes at virtual address `vaddr` through this CPU's TLB. */
+/**
+ * Stores `size` (1, 2, 4 or 8) bytes at virtual address `vaddr` through this
+ * CPU's TLB.
+ *
+ * @example
+ * ```ts
+ * import { boot, KernelBug, vload, vmalloc, vstore } from "@vmaplab/vmaplab";
+ * import { assertEquals, assertThrows } from "@std/assert";
+ *
+ * boot().run(function* (t) {
+ *   const addr = yield* vmalloc(t, 2 * 4096);
+ *   yield* vstore(t, addr + 4096, 8, 42);
+ *   assertEquals(yield* vload(t, addr + 4096, 8), 42);
+ * });
+ * assertThrows(() => boot().run((t) => vstore(t, 0x10, 8, 1)), KernelBug);
+ * ```
+ */
 export function vstore(
   t: MachineContext,
   vaddr: number,
@@ -626,7 +936,27 @@ export function vstore(
   return t.op.begin(OpKind.VIRT_WRITE, null, null, value, 0, vaddr, size);
 }
 
-/** Loads `size` bytes at physical address `paddr`, bypassing translation. */
+/**
+ * Loads `size` bytes at physical address `paddr`, bypassing translation.
+ *
+ * @example
+ * ```ts
+ * import {
+ *   __GFP_ZERO,
+ *   alloc_page,
+ *   boot,
+ *   GFP_KERNEL,
+ *   pload,
+ * } from "@vmaplab/vmaplab";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const value = boot().run(function* (t) {
+ *   const page = yield* alloc_page(t, GFP_KERNEL | __GFP_ZERO);
+ *   return yield* pload(t, page!.pfn * 4096, 4);
+ * });
+ * assertEquals(value, 0);
+ * ```
+ */
 export function pload(
   t: MachineContext,
   paddr: number,
@@ -641,7 +971,29 @@ export function pload(
   return t.op.begin(OpKind.PHYS_READ, null, null, 0, 0, paddr, size);
 }
 
-/** Stores `size` bytes at physical address `paddr`, bypassing translation. */
+/**
+ * Stores `size` bytes at physical address `paddr`, bypassing translation.
+ *
+ * @example
+ * ```ts
+ * import {
+ *   boot,
+ *   pstore,
+ *   vload,
+ *   vmalloc,
+ *   vmalloc_to_page,
+ * } from "@vmaplab/vmaplab";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const value = boot().run(function* (t) {
+ *   const addr = yield* vmalloc(t, 4096);
+ *   const page = vmalloc_to_page(t, addr);
+ *   yield* pstore(t, page!.pfn * 4096, 4, 0xcafe); // below the mapping
+ *   return yield* vload(t, addr, 4);
+ * });
+ * assertEquals(value, 0xcafe);
+ * ```
+ */
 export function pstore(
   t: MachineContext,
   paddr: number,
@@ -672,42 +1024,202 @@ export function pte_run<T>(
   return t.op.begin(OpKind.PTE_RUN, null, null, run, 0, pfn, index);
 }
 
-/** Whether interrupts are off on this CPU. Plain. */
+/**
+ * Whether interrupts are off on this CPU. Plain.
+ *
+ * Linux: include/linux/irqflags.h.
+ *
+ * @example
+ * ```ts
+ * import {
+ *   boot,
+ *   irqs_disabled,
+ *   local_irq_disable,
+ *   local_irq_enable,
+ * } from "@vmaplab/vmaplab";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const off = boot().run(function* (t) {
+ *   local_irq_disable(t);
+ *   const inside = irqs_disabled(t);
+ *   local_irq_enable(t);
+ *   return [inside, irqs_disabled(t)];
+ * });
+ * assertEquals(off, [true, false]);
+ * ```
+ */
 export function irqs_disabled(t: MachineContext): boolean {
   return !t.cpu.irqsOn;
 }
 
-/** Turns interrupts off. Plain. */
+/**
+ * Turns interrupts off. Plain.
+ *
+ * Linux: include/linux/irqflags.h.
+ *
+ * @example
+ * ```ts
+ * import {
+ *   boot,
+ *   Cell,
+ *   load,
+ *   local_irq_disable,
+ *   local_irq_enable,
+ *   store,
+ * } from "@vmaplab/vmaplab";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const counter = new Cell("counter", 0);
+ * boot().run(function* (t) {
+ *   local_irq_disable(t); // no handler of this CPU comes in between
+ *   yield* store(t, counter, (yield* load(t, counter)) + 1);
+ *   local_irq_enable(t);
+ * });
+ * assertEquals(counter.value, 1);
+ * ```
+ */
 export function local_irq_disable(t: MachineContext): void {
   charge(t, 1);
   t.cpu.irqsOn = false;
 }
 
-/** Turns interrupts on; one that is due is taken at the next operation. Plain. */
+/**
+ * Turns interrupts on; one that is due is taken at the next operation. Plain.
+ *
+ * Linux: include/linux/irqflags.h.
+ *
+ * @example
+ * ```ts
+ * import {
+ *   boot,
+ *   charge,
+ *   irqs_disabled,
+ *   local_irq_disable,
+ *   local_irq_enable,
+ * } from "@vmaplab/vmaplab";
+ * import { assert } from "@std/assert";
+ *
+ * const on = boot().run(function* (t) {
+ *   local_irq_disable(t);
+ *   charge(t, 50);
+ *   local_irq_enable(t);
+ *   return !irqs_disabled(t);
+ * });
+ * assert(on);
+ * ```
+ */
 export function local_irq_enable(t: MachineContext): void {
   charge(t, 1);
   t.machine.engine.setIrqs(t.cpu, true);
 }
 
-/** Turns interrupts off. @returns Whether they had been on, for {@linkcode local_irq_restore}. */
+/**
+ * Turns interrupts off.
+ *
+ * Linux: include/linux/irqflags.h.
+ *
+ * @returns Whether they had been on, for {@linkcode local_irq_restore}.
+ *
+ * @example
+ * ```ts
+ * import {
+ *   boot,
+ *   irqs_disabled,
+ *   local_irq_restore,
+ *   local_irq_save,
+ * } from "@vmaplab/vmaplab";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const flags = boot().run(function* (t) {
+ *   const outer = local_irq_save(t);
+ *   const inner = local_irq_save(t);
+ *   local_irq_restore(t, inner); // still off
+ *   local_irq_restore(t, outer); // on again
+ *   return [outer, inner, irqs_disabled(t)];
+ * });
+ * assertEquals(flags, [true, false, false]);
+ * ```
+ */
 export function local_irq_save(t: MachineContext): boolean {
   const flags = t.cpu.irqsOn;
   local_irq_disable(t);
   return flags;
 }
 
-/** Puts back what {@linkcode local_irq_save} returned. Plain. */
+/**
+ * Puts back what {@linkcode local_irq_save} returned. Plain.
+ *
+ * Linux: include/linux/irqflags.h.
+ *
+ * @example
+ * ```ts
+ * import {
+ *   boot,
+ *   irqs_disabled,
+ *   local_irq_restore,
+ *   local_irq_save,
+ * } from "@vmaplab/vmaplab";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const off = boot().run(function* (t) {
+ *   const flags = local_irq_save(t);
+ *   local_irq_restore(t, flags);
+ *   return irqs_disabled(t);
+ * });
+ * assertEquals(off, false);
+ * ```
+ */
 export function local_irq_restore(t: MachineContext, flags: boolean): void {
   if (flags) local_irq_enable(t);
   else local_irq_disable(t);
 }
 
-/** Flushes one page from this CPU's TLB, global or not. Plain. */
+/**
+ * Flushes one page from this CPU's TLB, global or not. Plain.
+ *
+ * Linux: __flush_tlb_one() of arch/x86/include/asm/tlbflush.h.
+ *
+ * @example
+ * ```ts
+ * import { boot, invlpg, vload, vzalloc } from "@vmaplab/vmaplab";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const held = boot().run(function* (t) {
+ *   const tlb = t.machine.mmu.tlbs[t.cpu.id];
+ *   const addr = yield* vzalloc(t, 8192);
+ *   yield* vload(t, addr, 8);
+ *   yield* vload(t, addr + 4096, 8);
+ *   invlpg(t, addr);
+ *   return [tlb.holds(addr / 4096), tlb.holds(addr / 4096 + 1)];
+ * });
+ * assertEquals(held, [false, true]);
+ * ```
+ */
 export function invlpg(t: MachineContext, vaddr: number): void {
   t.machine.mmu.flushPage(t, vaddr);
 }
 
-/** Flushes this CPU's TLB: `global` = kernel entries too. Plain. */
+/**
+ * Flushes this CPU's TLB: `global` = kernel entries too. Plain.
+ *
+ * Linux: __flush_tlb_all() of arch/x86/include/asm/tlbflush.h.
+ *
+ * @example
+ * ```ts
+ * import { boot, flush_tlb_local, vload, vzalloc } from "@vmaplab/vmaplab";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const held = boot().run(function* (t) {
+ *   const tlb = t.machine.mmu.tlbs[t.cpu.id];
+ *   const addr = yield* vzalloc(t, 4096);
+ *   yield* vload(t, addr, 8);
+ *   const before = tlb.holds(addr / 4096);
+ *   flush_tlb_local(t, true);
+ *   return [before, tlb.holds(addr / 4096)];
+ * });
+ * assertEquals(held, [true, false]);
+ * ```
+ */
 export function flush_tlb_local(t: MachineContext, global: boolean): void {
   t.machine.mmu.flush(t, global);
 }

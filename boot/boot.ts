@@ -47,7 +47,28 @@ export interface BootOptions {
   readonly onLog?: (line: string) => void;
 }
 
-/** A machine that has booted. */
+/**
+ * A machine that has booted.
+ *
+ * @example
+ * ```ts
+ * import { boot, vfree, vload, vmalloc, vstore } from "@vmaplab/vmaplab";
+ * import { assert, assertEquals } from "@std/assert";
+ *
+ * const machine = boot();
+ * const before = machine.snapshot();
+ * const sum = machine.run(function* (t) {
+ *   const addr = yield* vmalloc(t, 2 ** 20);
+ *   yield* vstore(t, addr, 8, 40);
+ *   const value = yield* vload(t, addr, 8);
+ *   yield* vfree(t, addr);
+ *   return value + 2;
+ * });
+ * assertEquals(sum, 42);
+ * assert(machine.profile(before)[0].ticks > 0);
+ * assertEquals(machine.counters().tlb.length, 8);
+ * ```
+ */
 export class BootedMachine {
   /** Made by {@linkcode boot}. */
   constructor(readonly machine: Machine, readonly kernel: Kernel) {}
@@ -106,6 +127,16 @@ export class BootedMachine {
  * Boots a machine to the point where pid 1 asks for work.
  *
  * @throws {KernelBug} If the kernel oopses on the way.
+ *
+ * @example
+ * ```ts
+ * import { boot } from "@vmaplab/vmaplab";
+ * import { assert } from "@std/assert";
+ *
+ * const machine = boot({ params: { vmap: "vmlist", loglevel: 4 } });
+ * const lines = machine.dmesg();
+ * assert(lines.at(-1)?.endsWith("Boot complete: 8 CPUs, vmap=vmlist"));
+ * ```
  */
 export function boot(options: BootOptions = {}): BootedMachine {
   const params = { ...DEFAULT_PARAMS, ...options.params };

@@ -13,7 +13,21 @@ import { QUIRKS } from "../kernel/mm/quirks.ts";
 import { VMAP_LAYERS } from "../kernel/mm/vmalloc.ts";
 import { DEFAULT_PARAMS, type KernelParams } from "../kernel/params.ts";
 
-/** A kernel parameter whose value cannot be read. The message is one line. */
+/**
+ * A kernel parameter whose value cannot be read. The message is one line.
+ *
+ * @example
+ * ```ts
+ * import { ParamError, parseCommandLine } from "@vmaplab/vmaplab";
+ * import { assertThrows } from "@std/assert";
+ *
+ * assertThrows(
+ *   () => parseCommandLine("vmalloc=-1"),
+ *   ParamError,
+ *   "Cannot use kernel parameter vmalloc",
+ * );
+ * ```
+ */
 export class ParamError extends RangeError {
   /** Name shown before the message. */
   override readonly name = "ParamError";
@@ -206,6 +220,18 @@ export const PARAMETERS: readonly Parameter[] = [
  * Reads a kernel command line.
  *
  * @throws {ParamError} If the value of a known parameter cannot be read.
+ *
+ * @example
+ * ```ts
+ * import { boot, parseCommandLine } from "@vmaplab/vmaplab";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const { params } = parseCommandLine("vmap=vmlist vmalloc=64M quiet splash");
+ * assertEquals(params.vmap, "vmlist");
+ * assertEquals(params.vmalloc_bytes, 64 * 2 ** 20);
+ * assertEquals(params.unknown_options, ["splash"]); // the log says so
+ * assertEquals(boot({ params }).kernel.vmap.name, "vmlist");
+ * ```
  */
 export function parseCommandLine(line: string): ParsedCommandLine {
   const draft: Draft = { ...DEFAULT_PARAMS };

@@ -55,7 +55,25 @@ function default_ops(api: MapApi, layer: string): number {
   return api === "ram" ? 40_960 : 8192;
 }
 
-/** Boots, runs, reports. */
+/**
+ * Boots, runs, reports.
+ *
+ * @example
+ * ```ts
+ * import { findPreset, runBoot } from "@vmaplab/vmaplab";
+ * import { assert, assertEquals } from "@std/assert";
+ *
+ * const { runs } = runBoot({
+ *   spec: findPreset("opteron-2x4"),
+ *   layers: ["vmlist", "rewrite"],
+ *   threads: [2],
+ *   ops: 100,
+ * });
+ * const [old, rewrite] = runs;
+ * assertEquals(old.vmap, "vmlist");
+ * assert(old.ns_per_op > 3 * rewrite.ns_per_op);
+ * ```
+ */
 export function runBoot(options: RunOptions): BootResult {
   const { spec } = options;
   const params = { ...DEFAULT_PARAMS, ...options.params };

@@ -36,7 +36,24 @@ const BROUGHT_UP_BY: Readonly<Record<keyof Subsystems, string>> = {
   vmap: "vmalloc_init",
 };
 
-/** A step that does something. */
+/**
+ * A step that does something.
+ *
+ * @example
+ * ```ts
+ * import { boot, START_KERNEL_STEPS, step } from "@vmaplab/vmaplab";
+ * import { assertEquals } from "@std/assert";
+ *
+ * let seen = "";
+ * const steps = START_KERNEL_STEPS.flatMap((s) =>
+ *   s.name === "vmalloc_init"
+ *     ? [s, step("my_init", ["vmap"], (t) => void (seen = t.k.vmap.name))]
+ *     : [s]
+ * );
+ * boot({ steps });
+ * assertEquals(seen, "rewrite");
+ * ```
+ */
 export function step(
   name: string,
   needs: readonly (keyof Subsystems)[],
@@ -45,7 +62,30 @@ export function step(
   return { name, needs, run };
 }
 
-/** A step that does nothing here. `why` says what the model lacks. */
+/**
+ * A step that does nothing here. `why` says what the model lacks.
+ *
+ * @example
+ * ```ts
+ * import {
+ *   boot,
+ *   KernelBug,
+ *   nothing,
+ *   START_KERNEL_STEPS,
+ * } from "@vmaplab/vmaplab";
+ * import { assertThrows } from "@std/assert";
+ *
+ * const without = nothing("vmalloc_init", "to see who needs it");
+ * const steps = START_KERNEL_STEPS.map((s) =>
+ *   s.name === "vmalloc_init" ? without : s
+ * );
+ * assertThrows(
+ *   () => boot({ steps }),
+ *   KernelBug,
+ *   'NULL pointer dereference: "vmap" is used before vmalloc_init()',
+ * );
+ * ```
+ */
 export function nothing(name: string, why: string): BootStep {
   return { name, needs: [], nothing: why };
 }

@@ -15,7 +15,23 @@ const BOOT_CPU_INIT = ksym("boot_cpu_init");
 /** CPU numbers in one word of a mask, as in a `Uint32Array`. */
 const WORD_BITS = 32;
 
-/** A set of CPU numbers. */
+/**
+ * A set of CPU numbers.
+ *
+ * Linux: include/linux/cpumask.h.
+ *
+ * @example
+ * ```ts
+ * import { CpuMask } from "@vmaplab/vmaplab";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const mask = new CpuMask(64);
+ * mask.set(3);
+ * mask.set(40);
+ * assertEquals(mask.list, [3, 40]);
+ * assertEquals([mask.weight, mask.first(), mask.has(4)], [2, 3, false]);
+ * ```
+ */
 export class CpuMask {
   /** Bits, 32 a word. */
   readonly words: Uint32Array;

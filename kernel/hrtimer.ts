@@ -231,7 +231,26 @@ export function* nanosleep_cycles(t: Thread, cycles: number): Steps {
   leave(t);
 }
 
-/** Sleeps for `us` microseconds. Context: process. */
+/**
+ * Sleeps for `us` microseconds.
+ *
+ * Context: process.
+ *
+ * Linux: hrtimer_nanosleep() of kernel/hrtimer.c.
+ *
+ * @example
+ * ```ts
+ * import { boot, ktime_get, usleep } from "@vmaplab/vmaplab";
+ * import { assert } from "@std/assert";
+ *
+ * const us = boot().run(function* (t) {
+ *   const start = yield* ktime_get(t);
+ *   yield* usleep(t, 50);
+ *   return t.machine.toNs((yield* ktime_get(t)) - start) / 1000;
+ * });
+ * assert(us >= 50 && us < 70);
+ * ```
+ */
 export function usleep(t: Thread, us: number): Steps {
   return nanosleep_cycles(t, t.k.machine.toCycles(us * 1000));
 }

@@ -98,7 +98,20 @@ export interface Subsystems {
   vmap: VmapLayer;
 }
 
-/** One kernel; see the file's head. */
+/**
+ * One kernel; see the file's head.
+ *
+ * @example
+ * ```ts
+ * import { boot } from "@vmaplab/vmaplab";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const { kernel } = boot();
+ * assertEquals(kernel.cpu_online.list, [0, 1, 2, 3, 4, 5, 6, 7]);
+ * assertEquals(kernel.vmap.name, "rewrite");
+ * assertEquals(kernel.vmalloc.page_size, 4096);
+ * ```
+ */
 export class Kernel {
   /** Statistics of every lock class. */
   readonly lockStats: LockStats = new LockStats();

@@ -50,6 +50,31 @@ export class Kthreads {
  * Makes a thread called `name` that will run `fn` when it is first woken.
  *
  * Context: any. Locks: tasklist_lock.
+ *
+ * Linux: kernel/kthread.c.
+ *
+ * @example
+ * ```ts
+ * import {
+ *   boot,
+ *   kthread_bind,
+ *   kthread_create,
+ *   kthread_join,
+ *   smp_processor_id,
+ *   wake_up_process,
+ * } from "@vmaplab/vmaplab";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const cpu = boot().run(function* (t) {
+ *   const p = yield* kthread_create(t, function* (self) {
+ *     return smp_processor_id(self);
+ *   }, "where");
+ *   kthread_bind(p, 5);
+ *   yield* wake_up_process(t, p);
+ *   return yield* kthread_join(t, p);
+ * });
+ * assertEquals(cpu, 5);
+ * ```
  */
 export function* kthread_create(
   t: Thread,
@@ -84,7 +109,39 @@ export function fork_thread(t: Thread, name: string): Thread {
   return p;
 }
 
-/** {@linkcode kthread_create}, and wakes it. */
+/**
+ * {@linkcode kthread_create}, and wakes it.
+ *
+ * Linux: kernel/kthread.c.
+ *
+ * @example
+ * ```ts
+ * import {
+ *   boot,
+ *   charge,
+ *   kthread_join,
+ *   kthread_run,
+ *   Thread,
+ * } from "@vmaplab/vmaplab";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const cpus = boot().run(function* (t) {
+ *   const threads: Thread[] = [];
+ *   for (let i = 0; i < 4; i++) {
+ *     threads.push(
+ *       yield* kthread_run(t, function* (self) {
+ *         charge(self, 1_000_000);
+ *         return self.cpu.id;
+ *       }, `worker/${i}`),
+ *     );
+ *   }
+ *   const seen = [];
+ *   for (const p of threads) seen.push(yield* kthread_join(t, p));
+ *   return seen;
+ * });
+ * assertEquals(new Set(cpus).size, 4); // each on a CPU of its own
+ * ```
+ */
 export function* kthread_run(
   t: Thread,
   fn: ThreadFunction,
@@ -95,18 +152,101 @@ export function* kthread_run(
   return p;
 }
 
-/** Binds `p`, which has not run yet, to CPU number `cpu`. */
+/**
+ * Binds `p`, which has not run yet, to CPU number `cpu`.
+ *
+ * Linux: kernel/kthread.c.
+ *
+ * @example
+ * ```ts
+ * import {
+ *   boot,
+ *   kthread_bind,
+ *   kthread_create,
+ *   kthread_join,
+ *   wake_up_process,
+ * } from "@vmaplab/vmaplab";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const cpu = boot().run(function* (t) {
+ *   const p = yield* kthread_create(t, function* (self) {
+ *     return self.cpu.id;
+ *   }, "bound");
+ *   kthread_bind(p, 3);
+ *   yield* wake_up_process(t, p);
+ *   return yield* kthread_join(t, p);
+ * });
+ * assertEquals(cpu, 3);
+ * ```
+ */
 export function kthread_bind(p: Thread, cpu: number): void {
   p.cpus_allowed = [cpu];
   p.cpu = p.k.machine.engine.cpus[cpu];
 }
 
-/** Whether somebody asked `t` to end. */
+/**
+ * Whether somebody asked `t` to end.
+ *
+ * Linux: kernel/kthread.c.
+ *
+ * @example
+ * ```ts
+ * import {
+ *   boot,
+ *   kthread_run,
+ *   kthread_should_stop,
+ *   kthread_stop,
+ *   msleep,
+ * } from "@vmaplab/vmaplab";
+ * import { assert } from "@std/assert";
+ *
+ * const turns = boot().run(function* (t) {
+ *   const p = yield* kthread_run(t, function* (self) {
+ *     let n = 0;
+ *     for (; !kthread_should_stop(self); n++) yield* msleep(self, 10);
+ *     return n;
+ *   }, "poller");
+ *   yield* msleep(t, 200);
+ *   return yield* kthread_stop(t, p);
+ * });
+ * assert(Number(turns) > 3);
+ * ```
+ */
 export function kthread_should_stop(t: Thread): boolean {
   return t.should_stop;
 }
 
-/** Asks `p` to end, wakes it and waits. @returns What its function returned. Context: process. */
+/**
+ * Asks `p` to end, wakes it and waits.
+ *
+ * Context: process.
+ *
+ * Linux: kernel/kthread.c.
+ *
+ * @returns What its function returned.
+ *
+ * @example
+ * ```ts
+ * import {
+ *   boot,
+ *   kthread_run,
+ *   kthread_should_stop,
+ *   kthread_stop,
+ *   msleep,
+ * } from "@vmaplab/vmaplab";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const result = boot().run(function* (t) {
+ *   const p = yield* kthread_run(t, function* (self) {
+ *     while (!kthread_should_stop(self)) yield* msleep(self, 20);
+ *     return "done";
+ *   }, "daemon");
+ *   yield* msleep(t, 50);
+ *   return yield* kthread_stop(t, p);
+ * });
+ * assertEquals(result, "done");
+ * ```
+ */
 export function* kthread_stop(t: Thread, p: Thread): Steps<unknown> {
   enter(t, KTHREAD_STOP);
   charge(t, 30);
@@ -117,7 +257,28 @@ export function* kthread_stop(t: Thread, p: Thread): Steps<unknown> {
   return result;
 }
 
-/** Waits for the end of `p`. @returns What its function returned. Context: process. */
+/**
+ * Waits for the end of `p`.
+ *
+ * Context: process.
+ *
+ * @returns What its function returned.
+ *
+ * @example
+ * ```ts
+ * import { boot, kthread_join, kthread_run, msleep } from "@vmaplab/vmaplab";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const result = boot().run(function* (t) {
+ *   const p = yield* kthread_run(t, function* (self) {
+ *     yield* msleep(self, 5);
+ *     return 42;
+ *   }, "answer");
+ *   return yield* kthread_join(t, p);
+ * });
+ * assertEquals(result, 42);
+ * ```
+ */
 export function* kthread_join(t: Thread, p: Thread): Steps<unknown> {
   const exited = t.k.sched.kthreads.exited.get(p);
   if (exited === undefined) {

@@ -9,7 +9,31 @@ import { charge } from "../arch/asm.ts";
 import type { Kernel } from "./kernel.ts";
 import { preempt_disable, preempt_enable, type Thread } from "./thread.ts";
 
-/** One variable, a copy for each possible CPU. */
+/**
+ * One variable, a copy for each possible CPU.
+ *
+ * Linux: include/linux/percpu.h.
+ *
+ * @example
+ * ```ts
+ * import { __get_cpu_var, boot, on_each_cpu, PerCpu } from "@vmaplab/vmaplab";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const hits = boot().run(function* (t) {
+ *   const counters = new PerCpu(t.k, () => ({ hits: 0 }));
+ *   yield* on_each_cpu(
+ *     t,
+ *     (irq) => {
+ *       __get_cpu_var(irq, counters).hits++;
+ *     },
+ *     null,
+ *     true,
+ *   );
+ *   return t.k.cpu_online.list.map((cpu) => counters.get(cpu).hits);
+ * });
+ * assertEquals(hits, [1, 1, 1, 1, 1, 1, 1, 1]);
+ * ```
+ */
 export class PerCpu<T> {
   readonly #copies: (T | null)[];
   readonly #make: (cpu: number) => T;
@@ -48,19 +72,81 @@ export class PerCpu<T> {
   }
 }
 
-/** This CPU's copy of `v`, with preemption off until {@linkcode put_cpu_var}. */
+/**
+ * This CPU's copy of `v`, with preemption off until {@linkcode put_cpu_var}.
+ *
+ * Linux: include/linux/percpu.h.
+ *
+ * @example
+ * ```ts
+ * import { boot, get_cpu_var, PerCpu, put_cpu_var } from "@vmaplab/vmaplab";
+ * import { assertEquals } from "@std/assert";
+ *
+ * boot().run(function* (t) {
+ *   const queues = new PerCpu<string[]>(t.k, () => []);
+ *   get_cpu_var(t, queues).push("job"); // stays on this CPU
+ *   put_cpu_var(t, queues);
+ *   assertEquals(queues.get(0), ["job"]);
+ * });
+ * ```
+ */
 export function get_cpu_var<T>(t: Thread, v: PerCpu<T>): T {
   preempt_disable(t);
   charge(t, 2);
   return v.get(t.cpu.id);
 }
 
-/** Ends {@linkcode get_cpu_var}. */
+/**
+ * Ends {@linkcode get_cpu_var}.
+ *
+ * Linux: include/linux/percpu.h.
+ *
+ * @example
+ * ```ts
+ * import { boot, get_cpu_var, PerCpu, put_cpu_var } from "@vmaplab/vmaplab";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const count = boot().run(function* (t) {
+ *   const queues = new PerCpu<string[]>(t.k, () => []);
+ *   get_cpu_var(t, queues);
+ *   put_cpu_var(t, queues);
+ *   return t.preempt_count;
+ * });
+ * assertEquals(count, 0);
+ * ```
+ */
 export function put_cpu_var<T>(t: Thread, _v: PerCpu<T>): void {
   preempt_enable(t);
 }
 
-/** This CPU's copy of `v`. Context: preemption or interrupts off. */
+/**
+ * This CPU's copy of `v`.
+ *
+ * Context: preemption or interrupts off.
+ *
+ * Linux: include/linux/percpu.h.
+ *
+ * @example
+ * ```ts
+ * import {
+ *   __get_cpu_var,
+ *   boot,
+ *   PerCpu,
+ *   preempt_disable,
+ *   preempt_enable,
+ * } from "@vmaplab/vmaplab";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const cpu = boot().run(function* (t) {
+ *   const numbers = new PerCpu(t.k, (cpu) => cpu);
+ *   preempt_disable(t);
+ *   const mine = __get_cpu_var(t, numbers);
+ *   preempt_enable(t);
+ *   return mine;
+ * });
+ * assertEquals(cpu, 0);
+ * ```
+ */
 export function __get_cpu_var<T>(t: Thread, v: PerCpu<T>): T {
   charge(t, 2);
   return v.get(t.cpu.id);

@@ -46,7 +46,22 @@ export interface LogLine {
   readonly text: string;
 }
 
-/** The log of one kernel. */
+/**
+ * The log of one kernel.
+ *
+ * Linux: kernel/printk.c.
+ *
+ * @example
+ * ```ts
+ * import { boot, KERN_INFO, KERN_NOTICE } from "@vmaplab/vmaplab";
+ * import { assert, assertEquals } from "@std/assert";
+ *
+ * const { kernel } = boot();
+ * const [first] = kernel.printk.lines();
+ * assertEquals([first.level, first.cpu], [KERN_NOTICE, 0]);
+ * assert(kernel.printk.dmesg(KERN_INFO).startsWith("[    0.000000] Linux"));
+ * ```
+ */
 export class Printk {
   #lines: LogLine[] = [];
   /** First line that is still in the ring; the ones before are dropped lazily. */
@@ -143,7 +158,25 @@ function hex16(n: number): string {
   return n.toString(16).padStart(16, "0");
 }
 
-/** Logs `text` at `level`. Context: any. */
+/**
+ * Logs `text` at `level`.
+ *
+ * Context: any.
+ *
+ * Linux: kernel/printk.c.
+ *
+ * @example
+ * ```ts
+ * import { boot, KERN_INFO, printk } from "@vmaplab/vmaplab";
+ * import { assert } from "@std/assert";
+ *
+ * const machine = boot();
+ * machine.run(function* (t) {
+ *   printk(t, KERN_INFO, "my_driver: up");
+ * });
+ * assert(machine.dmesg().at(-1)?.endsWith("] my_driver: up"));
+ * ```
+ */
 export function printk(t: Thread, level: number, text: string): void {
   t.k.printk.emit(t, level, text);
 }

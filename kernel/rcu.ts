@@ -96,12 +96,60 @@ export function rcu_init(t: Thread): void {
   leave(t);
 }
 
-/** Starts to read: what is read now stays until {@linkcode rcu_read_unlock}. Plain. */
+/**
+ * Starts to read: what is read now stays until {@linkcode rcu_read_unlock}.
+ * Plain.
+ *
+ * Linux: include/linux/rcupdate.h.
+ *
+ * @example
+ * ```ts
+ * import {
+ *   boot,
+ *   Cell,
+ *   load,
+ *   rcu_read_lock,
+ *   rcu_read_unlock,
+ * } from "@vmaplab/vmaplab";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const seen = boot().run(function* (t) {
+ *   const current = new Cell("current", { version: 1 });
+ *   rcu_read_lock(t); // what is read stays valid until the unlock
+ *   const { version } = yield* load(t, current);
+ *   rcu_read_unlock(t);
+ *   return version;
+ * });
+ * assertEquals(seen, 1);
+ * ```
+ */
 export function rcu_read_lock(t: Thread): void {
   preempt_disable(t);
 }
 
-/** Ends {@linkcode rcu_read_lock}. */
+/**
+ * Ends {@linkcode rcu_read_lock}.
+ *
+ * Linux: include/linux/rcupdate.h.
+ *
+ * @example
+ * ```ts
+ * import {
+ *   boot,
+ *   in_atomic,
+ *   rcu_read_lock,
+ *   rcu_read_unlock,
+ * } from "@vmaplab/vmaplab";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const atomic = boot().run(function* (t) {
+ *   rcu_read_lock(t);
+ *   rcu_read_unlock(t);
+ *   return in_atomic(t);
+ * });
+ * assertEquals(atomic, false);
+ * ```
+ */
 export function rcu_read_unlock(t: Thread): void {
   preempt_enable(t);
 }
@@ -113,7 +161,30 @@ export function rcu_qsctr_inc(t: Thread): void {
   if (rcu !== undefined) rcu.data.get(t.cpu.id).passed_quiesc = true;
 }
 
-/** Has `func(head)` called after a grace period. Context: any. */
+/**
+ * Has `func(head)` called after a grace period.
+ *
+ * Context: any.
+ *
+ * Linux: kernel/rcuclassic.c.
+ *
+ * @example
+ * ```ts
+ * import { boot, call_rcu, rcu_barrier, RcuHead } from "@vmaplab/vmaplab";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const freed: string[] = [];
+ * boot().run(function* (t) {
+ *   const head = new RcuHead("old version");
+ *   yield* call_rcu(t, head, (_irq, { owner }) => {
+ *     freed.push(owner);
+ *   });
+ *   assertEquals(freed, []);
+ *   yield* rcu_barrier(t);
+ * });
+ * assertEquals(freed, ["old version"]);
+ * ```
+ */
 export function* call_rcu<T>(
   t: Thread,
   head: RcuHead<T>,
@@ -304,7 +375,28 @@ function* rcu_do_batch(t: Thread, rdp: RcuData): Steps {
   local_irq_enable(t);
 }
 
-/** Waits for a grace period. Context: process. */
+/**
+ * Waits for a grace period.
+ *
+ * Context: process.
+ *
+ * Linux: kernel/rcupdate.c.
+ *
+ * @example
+ * ```ts
+ * import { boot, Cell, store, synchronize_rcu } from "@vmaplab/vmaplab";
+ * import { assert } from "@std/assert";
+ *
+ * const ms = boot().run(function* (t) {
+ *   const current = new Cell<{ version: number } | null>("c", { version: 1 });
+ *   yield* store(t, current, null); // no new reader finds it
+ *   const start = t.cpu.clock;
+ *   yield* synchronize_rcu(t); // no old reader has it any more
+ *   return t.machine.toNs(t.cpu.clock - start) / 1e6;
+ * });
+ * assert(ms > 0);
+ * ```
+ */
 export function* synchronize_rcu(t: Thread): Steps {
   enter(t, SYNCHRONIZE_RCU);
   const done = new Completion(t.k, "rcu_synchronize");
@@ -317,7 +409,28 @@ function wakeme_after_rcu(t: Thread, head: RcuHead<Completion>): Steps {
   return complete(t, head.owner);
 }
 
-/** Waits until every callback registered so far, on any CPU, has run. Context: process. */
+/**
+ * Waits until every callback registered so far, on any CPU, has run.
+ *
+ * Context: process.
+ *
+ * Linux: kernel/rcupdate.c.
+ *
+ * @example
+ * ```ts
+ * import { boot, call_rcu, rcu_barrier, RcuHead } from "@vmaplab/vmaplab";
+ * import { assertEquals } from "@std/assert";
+ *
+ * let called = 0;
+ * boot().run(function* (t) {
+ *   for (let i = 0; i < 3; i++) {
+ *     yield* call_rcu(t, new RcuHead(i), () => void called++);
+ *   }
+ *   yield* rcu_barrier(t);
+ * });
+ * assertEquals(called, 3);
+ * ```
+ */
 export function* rcu_barrier(t: Thread): Steps {
   enter(t, RCU_BARRIER);
   BUG_ON(t, in_interrupt(t), "rcu_barrier() in an interrupt");

@@ -28,7 +28,20 @@ export type RcuCallback<T> = (
   head: RcuHead<T>,
 ) => Steps<unknown> | void;
 
-/** A structure's place on a callback list. */
+/**
+ * A structure's place on a callback list.
+ *
+ * Linux: include/linux/rcupdate.h.
+ *
+ * @example
+ * ```ts
+ * import { RcuHead } from "@vmaplab/vmaplab";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const node = { key: 7, rcu: new RcuHead<unknown>(null) };
+ * assertEquals(node.rcu.func, null); // not queued
+ * ```
+ */
 export class RcuHead<T = unknown> {
   /** The next head in a CPU's list. */
   next: RcuHead<unknown> | null = null;

@@ -144,8 +144,31 @@ function* generic_exec_single(
  *
  * Context: interrupts on, not in an interrupt.
  *
+ * Linux: kernel/smp.c.
+ *
  * @param wait Whether to return only when it has.
  * @returns 0, or -ENXIO if that CPU is not online.
+ *
+ * @example
+ * ```ts
+ * import { boot, smp_call_function_single } from "@vmaplab/vmaplab";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const seen = boot().run(function* (t) {
+ *   const info = { cpu: -1 };
+ *   yield* smp_call_function_single(
+ *     t,
+ *     3,
+ *     (irq, i) => {
+ *       i.cpu = irq.cpu.id;
+ *     },
+ *     info,
+ *     true,
+ *   );
+ *   return info.cpu;
+ * });
+ * assertEquals(seen, 3);
+ * ```
  */
 export function* smp_call_function_single<I>(
   t: Thread,
@@ -202,7 +225,30 @@ function stackLines(t: Thread): readonly CacheLine[] {
  *
  * Context: preemption off, interrupts on, not in an interrupt.
  *
+ * Linux: kernel/smp.c.
+ *
  * @param wait Whether to return only when all have.
+ *
+ * @example
+ * ```ts
+ * import {
+ *   boot,
+ *   preempt_disable,
+ *   preempt_enable,
+ *   smp_call_function_mask,
+ *   Thread,
+ * } from "@vmaplab/vmaplab";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const cpus: number[] = [];
+ * boot().run(function* (t) {
+ *   preempt_disable(t);
+ *   const note = (irq: Thread) => void cpus.push(irq.cpu.id);
+ *   yield* smp_call_function_mask(t, [2, 5], note, null, true);
+ *   preempt_enable(t);
+ * });
+ * assertEquals(cpus.sort(), [2, 5]);
+ * ```
  */
 export function* smp_call_function_mask<I>(
   t: Thread,
@@ -316,7 +362,25 @@ function* call(
   if (steps !== undefined) yield* steps;
 }
 
-/** Has every other online CPU call `func(info)`. Context: as {@linkcode smp_call_function_mask}. */
+/**
+ * Has every other online CPU call `func(info)`.
+ *
+ * Context: as {@linkcode smp_call_function_mask}.
+ *
+ * Linux: kernel/smp.c.
+ *
+ * @example
+ * ```ts
+ * import { boot, smp_call_function } from "@vmaplab/vmaplab";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const cpus: number[] = [];
+ * boot().run((t) =>
+ *   smp_call_function(t, (irq) => void cpus.push(irq.cpu.id), null, true)
+ * );
+ * assertEquals(cpus.sort(), [1, 2, 3, 4, 5, 6, 7]); // not this one
+ * ```
+ */
 export function* smp_call_function<I>(
   t: Thread,
   func: SmpFunction<I>,
@@ -334,7 +398,21 @@ export function* smp_call_function<I>(
  *
  * Context: interrupts on, not in an interrupt.
  *
+ * Linux: kernel/softirq.c.
+ *
  * @param wait Whether to return only when all have.
+ *
+ * @example
+ * ```ts
+ * import { boot, on_each_cpu } from "@vmaplab/vmaplab";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const cpus: number[] = [];
+ * boot().run((t) =>
+ *   on_each_cpu(t, (irq) => void cpus.push(irq.cpu.id), null, true)
+ * );
+ * assertEquals(cpus.sort(), [0, 1, 2, 3, 4, 5, 6, 7]);
+ * ```
  */
 export function* on_each_cpu<I>(
   t: Thread,

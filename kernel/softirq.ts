@@ -77,7 +77,28 @@ export class Softirqs {
   }
 }
 
-/** Work to be done soon by the CPU that asked. */
+/**
+ * Work to be done soon by the CPU that asked.
+ *
+ * Linux: include/linux/interrupt.h.
+ *
+ * @example
+ * ```ts
+ * import { boot, msleep, Tasklet, tasklet_schedule } from "@vmaplab/vmaplab";
+ * import { assertEquals } from "@std/assert";
+ *
+ * let runs = 0;
+ * boot().run(function* (t) {
+ *   const tasklet = new Tasklet(function* () {
+ *     runs++;
+ *   });
+ *   yield* tasklet_schedule(t, tasklet);
+ *   yield* tasklet_schedule(t, tasklet); // is scheduled already
+ *   yield* msleep(t, 20);
+ * });
+ * assertEquals(runs, 1);
+ * ```
+ */
 export class Tasklet {
   /** Scheduled and not yet started (TASKLET_STATE_SCHED). */
   scheduled = false;
@@ -222,7 +243,35 @@ function* run_ksoftirqd(t: Thread): Steps<never> {
   }
 }
 
-/** Has `tasklet` run here once, soon. Context: any. */
+/**
+ * Has `tasklet` run here once, soon.
+ *
+ * Context: any.
+ *
+ * Linux: kernel/softirq.c.
+ *
+ * @example
+ * ```ts
+ * import {
+ *   boot,
+ *   complete,
+ *   Completion,
+ *   Tasklet,
+ *   tasklet_schedule,
+ *   wait_for_completion,
+ * } from "@vmaplab/vmaplab";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const cpus = boot().run(function* (t) {
+ *   const done = new Completion(t.k, "done");
+ *   const tasklet = new Tasklet((irq) => complete(irq, done));
+ *   yield* tasklet_schedule(t, tasklet);
+ *   yield* wait_for_completion(t, done);
+ *   return tasklet.scheduled;
+ * });
+ * assertEquals(cpus, false);
+ * ```
+ */
 export function* tasklet_schedule(t: Thread, tasklet: Tasklet): Steps {
   charge(t, 10);
   if (tasklet.scheduled) return;

@@ -20,7 +20,23 @@ export const TASK_UNINTERRUPTIBLE = 2;
 /** Has ended. */
 export const TASK_DEAD = 64;
 
-/** One thread; see the file's head. */
+/**
+ * One thread; see the file's head.
+ *
+ * Linux: struct task_struct of include/linux/sched.h.
+ *
+ * @example
+ * ```ts
+ * import { boot, charge, type Steps, Thread } from "@vmaplab/vmaplab";
+ * import { assertEquals } from "@std/assert";
+ *
+ * function* whoami(t: Thread): Steps<string> {
+ *   charge(t, 20);
+ *   return `${t.name}/${t.pid} on CPU ${t.cpu.id}`;
+ * }
+ * assertEquals(boot().run(whoami), "init/1 on CPU 0");
+ * ```
+ */
 export class Thread extends MachineContext {
   /** Process number; 0 for idle threads and interrupt contexts. */
   pid = 0;
@@ -77,17 +93,91 @@ export class Thread extends MachineContext {
   }
 }
 
-/** Whether `t` is an interrupt handler, or runs softirqs. */
+/**
+ * Whether `t` is an interrupt handler, or runs softirqs.
+ *
+ * Linux: include/linux/hardirq.h.
+ *
+ * @example
+ * ```ts
+ * import {
+ *   boot,
+ *   in_interrupt,
+ *   smp_call_function_single,
+ * } from "@vmaplab/vmaplab";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const seen: boolean[] = [];
+ * boot().run(function* (t) {
+ *   seen.push(in_interrupt(t));
+ *   yield* smp_call_function_single(
+ *     t,
+ *     1,
+ *     (irq) => {
+ *       seen.push(in_interrupt(irq));
+ *     },
+ *     null,
+ *     true,
+ *   );
+ * });
+ * assertEquals(seen, [false, true]);
+ * ```
+ */
 export function in_interrupt(t: Thread): boolean {
   return t.isInterrupt || t.softirq_count > 0;
 }
 
-/** Whether `t` may not sleep. */
+/**
+ * Whether `t` may not sleep.
+ *
+ * Linux: include/linux/hardirq.h.
+ *
+ * @example
+ * ```ts
+ * import {
+ *   boot,
+ *   in_atomic,
+ *   spin_lock,
+ *   spin_unlock,
+ *   Spinlock,
+ * } from "@vmaplab/vmaplab";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const atomic = boot().run(function* (t) {
+ *   const lock = new Spinlock(t.k, "my_lock");
+ *   yield* spin_lock(t, lock);
+ *   const inside = in_atomic(t); // may not sleep now
+ *   yield* spin_unlock(t, lock);
+ *   return [inside, in_atomic(t)];
+ * });
+ * assertEquals(atomic, [true, false]);
+ * ```
+ */
 export function in_atomic(t: Thread): boolean {
   return t.isInterrupt || t.preempt_count > 0 || t.softirq_count > 0;
 }
 
-/** Keeps `t` on this CPU and running. Plain. */
+/**
+ * Keeps `t` on this CPU and running. Plain.
+ *
+ * Linux: include/linux/preempt.h.
+ *
+ * @example
+ * ```ts
+ * import { boot, preempt_disable, preempt_enable } from "@vmaplab/vmaplab";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const counts = boot().run(function* (t) {
+ *   preempt_disable(t);
+ *   preempt_disable(t); // nests
+ *   const inside = t.preempt_count;
+ *   preempt_enable(t);
+ *   preempt_enable(t);
+ *   return [inside, t.preempt_count];
+ * });
+ * assertEquals(counts, [2, 0]);
+ * ```
+ */
 export function preempt_disable(t: Thread): void {
   t.preempt_count++;
 }
@@ -95,23 +185,89 @@ export function preempt_disable(t: Thread): void {
 /**
  * Ends {@linkcode preempt_disable}. Plain: if a switch is due it happens at the
  * next `cond_resched()`, `schedule()` or return from interrupt.
+ *
+ * Linux: include/linux/preempt.h.
+ *
+ * @example
+ * ```ts
+ * import { boot, preempt_disable, preempt_enable } from "@vmaplab/vmaplab";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const count = boot().run(function* (t) {
+ *   preempt_disable(t);
+ *   preempt_enable(t);
+ *   return t.preempt_count;
+ * });
+ * assertEquals(count, 0);
+ * ```
  */
 export function preempt_enable(t: Thread): void {
   t.preempt_count--;
 }
 
-/** Number of the CPU that `t` runs on; stable only while preemption is off. */
+/**
+ * Number of the CPU that `t` runs on; stable only while preemption is off.
+ *
+ * Linux: include/linux/smp.h.
+ *
+ * @example
+ * ```ts
+ * import { boot, smp_processor_id } from "@vmaplab/vmaplab";
+ * import { assertEquals } from "@std/assert";
+ *
+ * assertEquals(
+ *   boot().run(function* (t) {
+ *     return smp_processor_id(t);
+ *   }),
+ *   0,
+ * );
+ * ```
+ */
 export function smp_processor_id(t: Thread): number {
   return t.cpu.id;
 }
 
-/** {@linkcode preempt_disable}, then the CPU's number. */
+/**
+ * {@linkcode preempt_disable}, then the CPU's number.
+ *
+ * Linux: include/linux/smp.h.
+ *
+ * @example
+ * ```ts
+ * import { boot, charge, get_cpu, put_cpu } from "@vmaplab/vmaplab";
+ * import { assertEquals } from "@std/assert";
+ *
+ * boot().run(function* (t) {
+ *   const cpu = get_cpu(t);
+ *   charge(t, 100); // stays on this CPU
+ *   assertEquals(cpu, t.cpu.id);
+ *   put_cpu(t);
+ * });
+ * ```
+ */
 export function get_cpu(t: Thread): number {
   preempt_disable(t);
   return t.cpu.id;
 }
 
-/** Ends {@linkcode get_cpu}. */
+/**
+ * Ends {@linkcode get_cpu}.
+ *
+ * Linux: include/linux/smp.h.
+ *
+ * @example
+ * ```ts
+ * import { boot, get_cpu, put_cpu } from "@vmaplab/vmaplab";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const count = boot().run(function* (t) {
+ *   get_cpu(t);
+ *   put_cpu(t);
+ *   return t.preempt_count;
+ * });
+ * assertEquals(count, 0);
+ * ```
+ */
 export function put_cpu(t: Thread): void {
   preempt_enable(t);
 }

@@ -93,7 +93,25 @@ export class TickSched {
   idle_sleeps = 0;
 }
 
-/** Ticks, jiffies and local timers of one kernel. */
+/**
+ * Ticks, jiffies and local timers of one kernel.
+ *
+ * Linux: kernel/time/tick-sched.c.
+ *
+ * @example
+ * ```ts
+ * import { boot, msleep } from "@vmaplab/vmaplab";
+ * import { assert } from "@std/assert";
+ *
+ * const jiffies = boot().run(function* (t) {
+ *   const { tick } = t.k;
+ *   const start = tick.jiffies;
+ *   yield* msleep(t, 100);
+ *   return tick.jiffies - start;
+ * });
+ * assert(jiffies >= 10);
+ * ```
+ */
 export class Tick {
   /** A tick, cycles. */
   readonly periodCycles: number;

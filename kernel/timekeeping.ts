@@ -32,7 +32,26 @@ const GETNSTIMEOFDAY = ksym("getnstimeofday");
 const READ_CLOCK = ksym("clocksource_read");
 const TICK_DO_UPDATE_JIFFIES64 = ksym("tick_do_update_jiffies64");
 
-/** Monotonic time, cycles. Context: any. Reads the clock source. */
+/**
+ * Monotonic time, cycles.
+ *
+ * Context: any. Reads the clock source.
+ *
+ * Linux: kernel/hrtimer.c.
+ *
+ * @example
+ * ```ts
+ * import { boot, ktime_get, usleep } from "@vmaplab/vmaplab";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const ms = boot().run(function* (t) {
+ *   const start = yield* ktime_get(t);
+ *   yield* usleep(t, 2000);
+ *   return t.machine.toNs((yield* ktime_get(t)) - start) / 1e6;
+ * });
+ * assertEquals(Math.round(ms), 2);
+ * ```
+ */
 export function* ktime_get(t: Thread): Steps<number> {
   enter(t, KTIME_GET);
   charge(t, 20);
@@ -86,7 +105,22 @@ export function* tick_do_update_jiffies64(t: Thread, now: number): Steps {
   leave(t);
 }
 
-/** Jiffies of `ms` milliseconds, rounded up. */
+/**
+ * Jiffies of `ms` milliseconds, rounded up.
+ *
+ * Linux: kernel/time.c.
+ *
+ * @example
+ * ```ts
+ * import { boot, msecs_to_jiffies } from "@vmaplab/vmaplab";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const [hz, jiffies] = boot().run(function* (t) {
+ *   return [t.machine.spec.kernel.hz, msecs_to_jiffies(t, 1000)];
+ * });
+ * assertEquals(jiffies, hz);
+ * ```
+ */
 export function msecs_to_jiffies(t: Thread, ms: number): number {
   return Math.ceil(ms * t.k.machine.spec.kernel.hz / 1000);
 }

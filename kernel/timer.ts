@@ -66,7 +66,34 @@ export const NEXT_TIMER_MAX_DELTA = (1 << 30) - 1;
 /** Timeout that never comes. */
 export const MAX_SCHEDULE_TIMEOUT = Infinity;
 
-/** `struct timer_list`. */
+/**
+ * `struct timer_list`.
+ *
+ * Linux: struct timer_list of include/linux/timer.h.
+ *
+ * @example
+ * ```ts
+ * import {
+ *   boot,
+ *   complete,
+ *   Completion,
+ *   mod_timer,
+ *   Timer,
+ *   wait_for_completion,
+ * } from "@vmaplab/vmaplab";
+ * import { assert } from "@std/assert";
+ *
+ * const fired = boot().run(function* (t) {
+ *   const done = new Completion(t.k, "done");
+ *   const timer = new Timer((irq) => complete(irq, done));
+ *   const due = t.k.tick.jiffies + 3;
+ *   yield* mod_timer(t, timer, due);
+ *   yield* wait_for_completion(t, done);
+ *   return t.k.tick.jiffies - due;
+ * });
+ * assert(fired >= 0);
+ * ```
+ */
 export class Timer {
   /** Jiffies. Guarded by base.lock while pending. */
   expires = 0;
@@ -121,7 +148,31 @@ export function init_timers(t: Thread): void {
   leave(t);
 }
 
-/** Whether `timer` waits: an unlocked look. */
+/**
+ * Whether `timer` waits: an unlocked look.
+ *
+ * Linux: include/linux/timer.h.
+ *
+ * @example
+ * ```ts
+ * import {
+ *   boot,
+ *   del_timer,
+ *   mod_timer,
+ *   Timer,
+ *   timer_pending,
+ * } from "@vmaplab/vmaplab";
+ * import { assert, assertFalse } from "@std/assert";
+ *
+ * boot().run(function* (t) {
+ *   const timer = new Timer(function* () {});
+ *   assertFalse(timer_pending(timer));
+ *   yield* mod_timer(t, timer, t.k.tick.jiffies + 100);
+ *   assert(timer_pending(timer));
+ *   yield* del_timer(t, timer);
+ * });
+ * ```
+ */
 export function timer_pending(timer: Timer): boolean {
   return !list_empty(timer.entry);
 }
@@ -152,7 +203,28 @@ function internal_add_timer(t: Thread, base: TimerBase, timer: Timer): void {
   timer.base = base;
 }
 
-/** Has `timer`, pending or not, fire at jiffy `expires` on this CPU. @returns Whether it was pending. */
+/**
+ * Has `timer`, pending or not, fire at jiffy `expires` on this CPU.
+ *
+ * Linux: kernel/timer.c.
+ *
+ * @returns Whether it was pending.
+ *
+ * @example
+ * ```ts
+ * import { boot, del_timer, mod_timer, Timer } from "@vmaplab/vmaplab";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const pending = boot().run(function* (t) {
+ *   const timer = new Timer(function* () {});
+ *   const first = yield* mod_timer(t, timer, t.k.tick.jiffies + 100);
+ *   const second = yield* mod_timer(t, timer, t.k.tick.jiffies + 200);
+ *   yield* del_timer(t, timer);
+ *   return [first, second];
+ * });
+ * assertEquals(pending, [false, true]);
+ * ```
+ */
 export function mod_timer(
   t: Thread,
   timer: Timer,
@@ -186,7 +258,28 @@ function* mod_timer_on(
   return pending;
 }
 
-/** Starts `timer`, which is not pending and whose `expires` is set. */
+/**
+ * Starts `timer`, which is not pending and whose `expires` is set.
+ *
+ * Linux: kernel/timer.c.
+ *
+ * @example
+ * ```ts
+ * import { add_timer, boot, msleep, Timer } from "@vmaplab/vmaplab";
+ * import { assertEquals } from "@std/assert";
+ *
+ * let count = 0;
+ * boot().run(function* (t) {
+ *   const timer = new Timer(function* () {
+ *     count++;
+ *   });
+ *   timer.expires = t.k.tick.jiffies + 2;
+ *   yield* add_timer(t, timer);
+ *   yield* msleep(t, 50);
+ * });
+ * assertEquals(count, 1);
+ * ```
+ */
 export function* add_timer(t: Thread, timer: Timer): Steps {
   BUG_ON(t, timer_pending(timer), "add_timer() of a pending timer");
   yield* mod_timer_on(t, timer, timer.expires, t.cpu.id);
@@ -203,7 +296,26 @@ export function* add_timer_on(t: Thread, timer: Timer, cpu: number): Steps {
   if (!rq.polling) yield* send_ipi(t, cpu, RESCHEDULE_VECTOR);
 }
 
-/** Takes `timer` off; it may be running. @returns Whether it was pending. */
+/**
+ * Takes `timer` off; it may be running.
+ *
+ * Linux: kernel/timer.c.
+ *
+ * @returns Whether it was pending.
+ *
+ * @example
+ * ```ts
+ * import { boot, del_timer, mod_timer, Timer } from "@vmaplab/vmaplab";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const pending = boot().run(function* (t) {
+ *   const timer = new Timer(function* () {});
+ *   yield* mod_timer(t, timer, t.k.tick.jiffies + 100);
+ *   return [yield* del_timer(t, timer), yield* del_timer(t, timer)];
+ * });
+ * assertEquals(pending, [true, false]);
+ * ```
+ */
 export function* del_timer(t: Thread, timer: Timer): Steps<boolean> {
   enter(t, DEL_TIMER);
   charge(t, 12);
@@ -222,6 +334,28 @@ export function* del_timer(t: Thread, timer: Timer): Steps<boolean> {
  * Takes `timer` off and waits until its function, if running, is done.
  *
  * Context: not in interrupts; holds no lock that the function takes.
+ *
+ * Linux: kernel/timer.c.
+ *
+ * @example
+ * ```ts
+ * import {
+ *   boot,
+ *   del_timer_sync,
+ *   mod_timer,
+ *   Timer,
+ *   timer_pending,
+ * } from "@vmaplab/vmaplab";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const pending = boot().run(function* (t) {
+ *   const timer = new Timer(function* () {});
+ *   yield* mod_timer(t, timer, t.k.tick.jiffies + 100);
+ *   yield* del_timer_sync(t, timer); // its function does not run from here on
+ *   return timer_pending(timer);
+ * });
+ * assertEquals(pending, false);
+ * ```
  */
 export function* del_timer_sync(t: Thread, timer: Timer): Steps<boolean> {
   enter(t, DEL_TIMER_SYNC);
@@ -300,7 +434,28 @@ function* run_timer_softirq(t: Thread): Steps {
  *
  * Context: process.
  *
+ * Linux: kernel/timer.c.
+ *
  * @returns Jiffies left; 0 = timed out.
+ *
+ * @example
+ * ```ts
+ * import {
+ *   boot,
+ *   kthread_run,
+ *   schedule_timeout,
+ *   TASK_UNINTERRUPTIBLE,
+ *   wake_up_process,
+ * } from "@vmaplab/vmaplab";
+ * import { assert } from "@std/assert";
+ *
+ * const left = boot().run(function* (t) {
+ *   yield* kthread_run(t, (self) => wake_up_process(self, t), "waker");
+ *   t.state = TASK_UNINTERRUPTIBLE;
+ *   return yield* schedule_timeout(t, 100);
+ * });
+ * assert(left > 90); // woken early
+ * ```
  */
 export function* schedule_timeout(t: Thread, timeout: number): Steps<number> {
   enter(t, SCHEDULE_TIMEOUT);
@@ -321,7 +476,20 @@ export function* schedule_timeout(t: Thread, timeout: number): Steps<number> {
   return Math.max(0, expires - t.k.tick.jiffies);
 }
 
-/** {@linkcode schedule_timeout}, not to be woken by signals. */
+/**
+ * {@linkcode schedule_timeout}, not to be woken by signals.
+ *
+ * Linux: kernel/timer.c.
+ *
+ * @example
+ * ```ts
+ * import { boot, schedule_timeout_uninterruptible } from "@vmaplab/vmaplab";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const left = boot().run((t) => schedule_timeout_uninterruptible(t, 2));
+ * assertEquals(left, 0);
+ * ```
+ */
 export function schedule_timeout_uninterruptible(
   t: Thread,
   timeout: number,
@@ -330,7 +498,20 @@ export function schedule_timeout_uninterruptible(
   return schedule_timeout(t, timeout);
 }
 
-/** {@linkcode schedule_timeout}, to be woken by wake_up_interruptible(). */
+/**
+ * {@linkcode schedule_timeout}, to be woken by wake_up_interruptible().
+ *
+ * Linux: kernel/timer.c.
+ *
+ * @example
+ * ```ts
+ * import { boot, schedule_timeout_interruptible } from "@vmaplab/vmaplab";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const left = boot().run((t) => schedule_timeout_interruptible(t, 2));
+ * assertEquals(left, 0);
+ * ```
+ */
 export function schedule_timeout_interruptible(
   t: Thread,
   timeout: number,
@@ -339,7 +520,26 @@ export function schedule_timeout_interruptible(
   return schedule_timeout(t, timeout);
 }
 
-/** Sleeps for at least `ms` milliseconds. Context: process. */
+/**
+ * Sleeps for at least `ms` milliseconds.
+ *
+ * Context: process.
+ *
+ * Linux: kernel/timer.c.
+ *
+ * @example
+ * ```ts
+ * import { boot, ktime_get, msleep } from "@vmaplab/vmaplab";
+ * import { assert } from "@std/assert";
+ *
+ * const ms = boot().run(function* (t) {
+ *   const start = yield* ktime_get(t);
+ *   yield* msleep(t, 20);
+ *   return t.machine.toNs((yield* ktime_get(t)) - start) / 1e6;
+ * });
+ * assert(ms >= 20 && ms < 40);
+ * ```
+ */
 export function* msleep(t: Thread, ms: number): Steps {
   enter(t, MSLEEP);
   t.wchan = "msleep";

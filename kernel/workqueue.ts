@@ -64,7 +64,33 @@ const RUN_WORKQUEUE = ksym("run_workqueue");
 const WORKER_THREAD = ksym("worker_thread");
 const FLUSH_WORKQUEUE = ksym("flush_workqueue");
 
-/** A function to be called by a worker. Queued once however often it is asked for. */
+/**
+ * A function to be called by a worker. Queued once however often it is asked
+ * for.
+ *
+ * Linux: include/linux/workqueue.h.
+ *
+ * @example
+ * ```ts
+ * import {
+ *   boot,
+ *   flush_scheduled_work,
+ *   schedule_work,
+ *   Work,
+ * } from "@vmaplab/vmaplab";
+ * import { assertEquals } from "@std/assert";
+ *
+ * let runs = 0;
+ * boot().run(function* (t) {
+ *   const work = new Work(function* () {
+ *     runs++;
+ *   });
+ *   yield* schedule_work(t, work);
+ *   yield* flush_scheduled_work(t);
+ * });
+ * assertEquals(runs, 1);
+ * ```
+ */
 export class Work {
   /** Queued and not yet started (WORK_STRUCT_PENDING). Changes by atomics on line. */
   pending = false;
@@ -81,7 +107,34 @@ export class Work {
   }
 }
 
-/** Work to be queued after a time. */
+/**
+ * Work to be queued after a time.
+ *
+ * Linux: include/linux/workqueue.h.
+ *
+ * @example
+ * ```ts
+ * import {
+ *   boot,
+ *   complete,
+ *   Completion,
+ *   DelayedWork,
+ *   schedule_delayed_work,
+ *   wait_for_completion,
+ * } from "@vmaplab/vmaplab";
+ * import { assert } from "@std/assert";
+ *
+ * const late = boot().run(function* (t) {
+ *   const done = new Completion(t.k, "done");
+ *   const work = new DelayedWork((worker) => complete(worker, done));
+ *   const start = t.k.tick.jiffies;
+ *   yield* schedule_delayed_work(t, work, 5);
+ *   yield* wait_for_completion(t, done);
+ *   return t.k.tick.jiffies - start;
+ * });
+ * assert(late >= 5);
+ * ```
+ */
 export class DelayedWork extends Work {
   /** What queues it when the time has come. */
   readonly timer: Timer = new Timer((t) => delayed_work_timer_fn(t, this));
@@ -106,7 +159,35 @@ class CpuWorkqueue {
   }
 }
 
-/** A queue with a worker on each CPU. */
+/**
+ * A queue with a worker on each CPU.
+ *
+ * Linux: kernel/workqueue.c.
+ *
+ * @example
+ * ```ts
+ * import {
+ *   boot,
+ *   create_workqueue,
+ *   flush_workqueue,
+ *   queue_work,
+ *   Work,
+ *   Workqueue,
+ * } from "@vmaplab/vmaplab";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const name = boot().run(function* (t) {
+ *   const wq: Workqueue = create_workqueue(t, "my_wq");
+ *   const work = new Work(function* (worker) {
+ *     assertEquals(worker.name, "my_wq/0");
+ *   });
+ *   yield* queue_work(t, wq, work);
+ *   yield* flush_workqueue(t, wq);
+ *   return wq.name;
+ * });
+ * assertEquals(name, "my_wq");
+ * ```
+ */
 export class Workqueue {
   /**
    * Each CPU's part.
@@ -136,7 +217,37 @@ export function init_workqueues(t: Thread): void {
   t.k.workqueues = new Workqueues(t.k);
 }
 
-/** Makes a queue called `name`. */
+/**
+ * Makes a queue called `name`.
+ *
+ * Linux: kernel/workqueue.c.
+ *
+ * @example
+ * ```ts
+ * import {
+ *   boot,
+ *   create_workqueue,
+ *   flush_workqueue,
+ *   queue_work,
+ *   Work,
+ * } from "@vmaplab/vmaplab";
+ * import { assert } from "@std/assert";
+ *
+ * let ran = false;
+ * boot().run(function* (t) {
+ *   const wq = create_workqueue(t, "my_wq");
+ *   yield* queue_work(
+ *     t,
+ *     wq,
+ *     new Work(function* () {
+ *       ran = true;
+ *     }),
+ *   );
+ *   yield* flush_workqueue(t, wq);
+ * });
+ * assert(ran);
+ * ```
+ */
 export function create_workqueue(t: Thread, name: string): Workqueue {
   charge(t, 200);
   return new Workqueue(t.k, name);
@@ -151,7 +262,37 @@ function* test_and_set_pending(t: Thread, work: Work): Steps<boolean> {
   return was;
 }
 
-/** Has a worker of this CPU call `work`'s function. @returns Whether it was not queued yet. Context: any. */
+/**
+ * Has a worker of this CPU call `work`'s function.
+ *
+ * Context: any.
+ *
+ * Linux: kernel/workqueue.c.
+ *
+ * @returns Whether it was not queued yet.
+ *
+ * @example
+ * ```ts
+ * import {
+ *   boot,
+ *   create_workqueue,
+ *   flush_workqueue,
+ *   msleep,
+ *   queue_work,
+ *   Work,
+ * } from "@vmaplab/vmaplab";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const queued = boot().run(function* (t) {
+ *   const wq = create_workqueue(t, "my_wq");
+ *   const work = new Work((worker) => msleep(worker, 10));
+ *   const first = yield* queue_work(t, wq, work);
+ *   yield* flush_workqueue(t, wq);
+ *   return [first, work.pending];
+ * });
+ * assertEquals(queued, [true, false]);
+ * ```
+ */
 export function* queue_work(
   t: Thread,
   wq: Workqueue,
@@ -251,7 +392,42 @@ function* run_workqueue(t: Thread, cwq: CpuWorkqueue): Steps {
   leave(t);
 }
 
-/** Waits until all work queued so far on `wq`, on any CPU, is done. Context: process. */
+/**
+ * Waits until all work queued so far on `wq`, on any CPU, is done.
+ *
+ * Context: process.
+ *
+ * Linux: kernel/workqueue.c.
+ *
+ * @example
+ * ```ts
+ * import {
+ *   boot,
+ *   create_workqueue,
+ *   flush_workqueue,
+ *   msleep,
+ *   queue_work,
+ *   Work,
+ * } from "@vmaplab/vmaplab";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const log: string[] = [];
+ * boot().run(function* (t) {
+ *   const wq = create_workqueue(t, "my_wq");
+ *   yield* queue_work(
+ *     t,
+ *     wq,
+ *     new Work(function* (worker) {
+ *       yield* msleep(worker, 10);
+ *       log.push("work");
+ *     }),
+ *   );
+ *   yield* flush_workqueue(t, wq);
+ *   log.push("flushed");
+ * });
+ * assertEquals(log, ["work", "flushed"]);
+ * ```
+ */
 export function* flush_workqueue(t: Thread, wq: Workqueue): Steps {
   enter(t, FLUSH_WORKQUEUE);
   for (const cpu of t.k.cpu_possible.list) {
@@ -279,17 +455,100 @@ function* flush_cpu_workqueue(t: Thread, cwq: CpuWorkqueue): Steps {
   if (busy) yield* wait_for_completion(t, done);
 }
 
-/** {@linkcode queue_work} on the kernel's own queue. */
+/**
+ * {@linkcode queue_work} on the kernel's own queue.
+ *
+ * Linux: kernel/workqueue.c.
+ *
+ * @example
+ * ```ts
+ * import {
+ *   boot,
+ *   flush_scheduled_work,
+ *   schedule_work,
+ *   Work,
+ * } from "@vmaplab/vmaplab";
+ * import { assertEquals } from "@std/assert";
+ *
+ * let worker = "";
+ * boot().run(function* (t) {
+ *   const work = new Work(function* (self) {
+ *     worker = self.name;
+ *   });
+ *   yield* schedule_work(t, work);
+ *   yield* flush_scheduled_work(t);
+ * });
+ * assertEquals(worker, "events/0");
+ * ```
+ */
 export function schedule_work(t: Thread, work: Work): Steps<boolean> {
   return queue_work(t, t.k.workqueues.keventd_wq, work);
 }
 
-/** {@linkcode flush_workqueue} of the kernel's own queue. */
+/**
+ * {@linkcode flush_workqueue} of the kernel's own queue.
+ *
+ * Linux: kernel/workqueue.c.
+ *
+ * @example
+ * ```ts
+ * import {
+ *   boot,
+ *   flush_scheduled_work,
+ *   schedule_work,
+ *   Work,
+ * } from "@vmaplab/vmaplab";
+ * import { assert } from "@std/assert";
+ *
+ * let done = false;
+ * boot().run(function* (t) {
+ *   yield* schedule_work(
+ *     t,
+ *     new Work(function* () {
+ *       done = true;
+ *     }),
+ *   );
+ *   yield* flush_scheduled_work(t);
+ * });
+ * assert(done);
+ * ```
+ */
 export function flush_scheduled_work(t: Thread): Steps {
   return flush_workqueue(t, t.k.workqueues.keventd_wq);
 }
 
-/** Queues `work` after `delay` jiffies. @returns Whether it was not queued yet. Context: any. */
+/**
+ * Queues `work` after `delay` jiffies.
+ *
+ * Context: any.
+ *
+ * Linux: kernel/workqueue.c.
+ *
+ * @returns Whether it was not queued yet.
+ *
+ * @example
+ * ```ts
+ * import {
+ *   boot,
+ *   create_workqueue,
+ *   DelayedWork,
+ *   msleep,
+ *   queue_delayed_work,
+ * } from "@vmaplab/vmaplab";
+ * import { assert } from "@std/assert";
+ *
+ * let ran = false;
+ * boot().run(function* (t) {
+ *   const wq = create_workqueue(t, "my_wq");
+ *   const work = new DelayedWork(function* () {
+ *     ran = true;
+ *   });
+ *   yield* queue_delayed_work(t, wq, work, 2);
+ *   yield* msleep(t, 50);
+ * });
+ * assert(ran);
+ * ```
+ */
 export function* queue_delayed_work(
   t: Thread,
   wq: Workqueue,
@@ -321,7 +580,33 @@ function* delayed_work_timer_fn(t: Thread, work: DelayedWork): Steps {
   yield* __queue_work(t, work.wq!.cpu_wq.get(t.cpu.id), work);
 }
 
-/** {@linkcode queue_delayed_work} on the kernel's own queue. */
+/**
+ * {@linkcode queue_delayed_work} on the kernel's own queue.
+ *
+ * Linux: kernel/workqueue.c.
+ *
+ * @example
+ * ```ts
+ * import {
+ *   boot,
+ *   DelayedWork,
+ *   msecs_to_jiffies,
+ *   msleep,
+ *   schedule_delayed_work,
+ * } from "@vmaplab/vmaplab";
+ * import { assertEquals } from "@std/assert";
+ *
+ * let ran = 0;
+ * boot().run(function* (t) {
+ *   const work = new DelayedWork(function* () {
+ *     ran++;
+ *   });
+ *   yield* schedule_delayed_work(t, work, msecs_to_jiffies(t, 10));
+ *   yield* msleep(t, 50);
+ * });
+ * assertEquals(ran, 1);
+ * ```
+ */
 export function schedule_delayed_work(
   t: Thread,
   work: DelayedWork,
@@ -330,7 +615,37 @@ export function schedule_delayed_work(
   return queue_delayed_work(t, t.k.workqueues.keventd_wq, work, delay);
 }
 
-/** Takes back `work` if its time has not come. @returns Whether it was waiting. */
+/**
+ * Takes back `work` if its time has not come.
+ *
+ * Linux: include/linux/workqueue.h.
+ *
+ * @returns Whether it was waiting.
+ *
+ * @example
+ * ```ts
+ * import {
+ *   boot,
+ *   cancel_delayed_work,
+ *   DelayedWork,
+ *   msleep,
+ *   schedule_delayed_work,
+ * } from "@vmaplab/vmaplab";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const [cancelled, ran] = boot().run(function* (t) {
+ *   let ran = false;
+ *   const work = new DelayedWork(function* () {
+ *     ran = true;
+ *   });
+ *   yield* schedule_delayed_work(t, work, 10);
+ *   const pending = yield* cancel_delayed_work(t, work);
+ *   yield* msleep(t, 100);
+ *   return [pending, ran];
+ * });
+ * assertEquals([cancelled, ran], [true, false]);
+ * ```
+ */
 export function* cancel_delayed_work(
   t: Thread,
   work: DelayedWork,

@@ -25,7 +25,20 @@ const COLUMNS: readonly [
   ["lock_wait_ns", (_, run) => run.lock_wait_ns],
 ];
 
-/** A header line, then a line a run. An empty field stands for `null`. */
+/**
+ * A header line, then a line a run. An empty field stands for `null`.
+ *
+ * @example
+ * ```ts
+ * import { findPreset, formatCsv, runBoot } from "@vmaplab/vmaplab";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const spec = findPreset("opteron-2x4");
+ * const result = runBoot({ spec, layers: ["rewrite"], threads: [1], ops: 50 });
+ * const [header, row] = formatCsv(result).split("\n");
+ * assertEquals(header.split(",").length, row.split(",").length);
+ * ```
+ */
 export function formatCsv(result: BootResult): string {
   const rows = result.runs.map((run) =>
     COLUMNS.map(([, valueOf]) => csvField(valueOf(result, run)))

@@ -1,7 +1,25 @@
 /** Results as JSON; the fields are described in `docs/OUTPUT.md`. */
 import type { BootResult, RunResult } from "../boot/results.ts";
 
-/** The result as indented JSON with its keys in documented order; ends with a newline. */
+/**
+ * The result as indented JSON with its keys in documented order; ends with a
+ * newline.
+ *
+ * @example
+ * ```ts
+ * import {
+ *   findPreset,
+ *   formatJson,
+ *   RESULT_SCHEMA,
+ *   runBoot,
+ * } from "@vmaplab/vmaplab";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const spec = findPreset("opteron-2x4");
+ * const result = runBoot({ spec, layers: ["rewrite"], threads: [1], ops: 50 });
+ * assertEquals(JSON.parse(formatJson(result)).schema, RESULT_SCHEMA);
+ * ```
+ */
 export function formatJson(result: BootResult): string {
   const { schema, machine, seed, command_line, runs, dmesg } = result;
   const document = {

@@ -3,7 +3,25 @@ import type { RunResult } from "../boot/results.ts";
 import { alignColumns } from "./columns.ts";
 import { runTitle } from "./profile.ts";
 
-/** The `top` lock classes that somebody waited for; `""` if nobody waited at all. */
+/**
+ * The `top` lock classes that somebody waited for; `""` if nobody waited at
+ * all.
+ *
+ * @example
+ * ```ts
+ * import { findPreset, formatLocks, runBoot } from "@vmaplab/vmaplab";
+ * import { assert } from "@std/assert";
+ *
+ * const spec = findPreset("opteron-2x4");
+ * const { runs } = runBoot({
+ *   spec,
+ *   layers: ["vmlist"],
+ *   threads: [2],
+ *   ops: 50,
+ * });
+ * assert(formatLocks(runs[0], 3).includes("vmlist_lock"));
+ * ```
+ */
 export function formatLocks(run: RunResult, top = 5): string {
   const locks = run.locks.filter(({ contentions }) => contentions > 0)
     .slice(0, top);

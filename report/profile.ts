@@ -2,7 +2,24 @@
 import type { RunResult } from "../boot/results.ts";
 import { alignColumns } from "./columns.ts";
 
-/** The top of a run's profile: a total, `top` symbols, and the rest in a line. */
+/**
+ * The top of a run's profile: a total, `top` symbols, and the rest in a line.
+ *
+ * @example
+ * ```ts
+ * import { findPreset, formatProfile, runBoot } from "@vmaplab/vmaplab";
+ * import { assert } from "@std/assert";
+ *
+ * const spec = findPreset("opteron-2x4");
+ * const { runs } = runBoot({
+ *   spec,
+ *   layers: ["vmlist"],
+ *   threads: [2],
+ *   ops: 50,
+ * });
+ * assert(formatProfile(runs[0], 3).startsWith("vmlist, 2 threads"));
+ * ```
+ */
 export function formatProfile(run: RunResult, top = 10): string {
   const { profile } = run;
   const shown = profile.slice(0, top);

@@ -25,7 +25,19 @@ interface Group {
   readonly columns: readonly Column[];
 }
 
-/** The table, with a title for each workload; ends with a newline unless empty. */
+/**
+ * The table, with a title for each workload; ends with a newline unless empty.
+ *
+ * @example
+ * ```ts
+ * import { findPreset, formatTable, runBoot } from "@vmaplab/vmaplab";
+ * import { assert } from "@std/assert";
+ *
+ * const spec = findPreset("opteron-2x4");
+ * const result = runBoot({ spec, layers: ["rewrite"], threads: [1], ops: 50 });
+ * assert(formatTable(result).includes("rewrite"));
+ * ```
+ */
 export function formatTable(result: BootResult): string {
   const workloads = unique(result.runs.map(({ workload }) => workload));
   return workloads.map((workload) => {

@@ -125,6 +125,37 @@ function paramsOf(variant: TraceVariant): Partial<KernelParams> {
  *
  * A difference ends the replay, as later lines depend on it; so does an oops,
  * which is reported as a difference of the operation that ran into it.
+ *
+ * @example
+ * ```ts
+ * import { parseTrace, replayTrace } from "@vmaplab/vmaplab";
+ * import { assertEquals } from "@std/assert";
+ *
+ * // Two lines of a recording of the C code: a machine, and one call on it.
+ * const header = {
+ *   format: 1,
+ *   allocator: "vanilla",
+ *   variant: "vanilla",
+ *   nr_cpus: 1,
+ *   vmalloc_start: "0xffffc20000000000",
+ *   vmalloc_end: "0xffffc20004000000",
+ *   page_size: 4096,
+ *   lazy_max_pages: null,
+ *   vmap_bbmap_bits: null,
+ *   pinned: false,
+ * };
+ * const call = {
+ *   op: "vmalloc",
+ *   cpu: 0,
+ *   id: 0,
+ *   bytes: 4096,
+ *   addr: "0xffffc20000000000",
+ *   flushes: 0,
+ * };
+ * const text = [header, call].map((line) => JSON.stringify(line)).join("\n");
+ * const { difference, operations } = replayTrace(parseTrace(text, "mine"));
+ * assertEquals([difference, operations], [null, 1]);
+ * ```
  */
 export function replayTrace(
   trace: Trace,
@@ -147,7 +178,22 @@ export function replayTrace(
   return { name, operations: replay.operations, difference };
 }
 
-/** What a result looks like on the terminal, a line or several. */
+/**
+ * What a result looks like on the terminal, a line or several.
+ *
+ * @example
+ * ```ts
+ * import { formatResult } from "@vmaplab/vmaplab";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const text = formatResult({
+ *   name: "a.jsonl",
+ *   operations: 9,
+ *   difference: null,
+ * });
+ * assertEquals(text, "ok a.jsonl (9 operations)");
+ * ```
+ */
 export function formatResult(result: ConformanceResult): string {
   const { name, operations, difference } = result;
   if (difference === null) return `ok ${name} (${operations} operations)`;

@@ -173,7 +173,19 @@ export interface Trace {
   readonly lines: readonly TraceLine[];
 }
 
-/** A trace that cannot be read; the message is one line with file and line number. */
+/**
+ * A trace that cannot be read; the message is one line with file and line
+ * number.
+ *
+ * @example
+ * ```ts
+ * import { parseTrace, TraceSyntaxError } from "@vmaplab/vmaplab";
+ * import { assert, assertThrows } from "@std/assert";
+ *
+ * const error = assertThrows(() => parseTrace("", "empty.jsonl"));
+ * assert(error instanceof TraceSyntaxError);
+ * ```
+ */
 export class TraceSyntaxError extends SyntaxError {
   /** Name shown before the message. */
   override name = "TraceSyntaxError";
@@ -190,6 +202,18 @@ export function printAddress(vaddr: number): string {
  * @param text The file's contents.
  * @param name The file's name, for messages.
  * @throws {TraceSyntaxError} At the first line that is not as the format says.
+ *
+ * @example
+ * ```ts
+ * import { parseTrace, TraceSyntaxError } from "@vmaplab/vmaplab";
+ * import { assertThrows } from "@std/assert";
+ *
+ * assertThrows(
+ *   () => parseTrace('{"format":2}', "new.jsonl"),
+ *   TraceSyntaxError,
+ *   "new.jsonl:1",
+ * );
+ * ```
  */
 export function parseTrace(text: string, name: string): Trace {
   const rows = text.split("\n");

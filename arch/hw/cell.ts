@@ -13,7 +13,21 @@ export interface Holder {
   describeHolder(): string | null;
 }
 
-/** One variable of type `T` on a line. */
+/**
+ * One variable of type `T` on a line.
+ *
+ * @example
+ * ```ts
+ * import { boot, Cell, store } from "@vmaplab/vmaplab";
+ * import { assert, assertEquals } from "@std/assert";
+ *
+ * const head = new Cell<string | null>("head", null);
+ * const lock = new Cell("lock", 0, head.line); // shares its cache line
+ * boot().run((t) => store(t, head, "first"));
+ * assertEquals(head.value, "first");
+ * assert(lock.line === head.line);
+ * ```
+ */
 export class Cell<T = number> {
   /** The line it lies on. */
   readonly line: CacheLine;

@@ -21,7 +21,19 @@ const NOBODY = -1;
 /** Sharers sit in more than one socket. */
 const SEVERAL = -2;
 
-/** One line's place in the caches. All fields belong to {@linkcode Coherence}. */
+/**
+ * One line's place in the caches. All fields belong to {@linkcode Coherence}.
+ *
+ * @example
+ * ```ts
+ * import { boot, CacheLine, write_line } from "@vmaplab/vmaplab";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const line = new CacheLine(1); // in node 1's memory
+ * boot().run((t) => write_line(t, line));
+ * assertEquals(line.owner, 0); // pid 1 runs on CPU 0
+ * ```
+ */
 export class CacheLine implements ParkingPlace {
   /** CPU that supplies the line: it has it modified, exclusive, or owned beside sharers. */
   owner: number = NOBODY;

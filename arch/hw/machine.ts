@@ -21,7 +21,20 @@ export interface MachineCounters {
   ipis: number;
 }
 
-/** The machine; see the file's head. */
+/**
+ * The machine; see the file's head.
+ *
+ * @example
+ * ```ts
+ * import { boot } from "@vmaplab/vmaplab";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const { machine } = boot();
+ * assertEquals(machine.nrCpus, 8);
+ * assertEquals(machine.memory.pageBytes, 4096);
+ * assertEquals(machine.toNs(machine.spec.clockHz), 1e9);
+ * ```
+ */
 export class Machine {
   /** CPUs and their clocks, and who runs next. */
   readonly engine: Engine;

@@ -21,7 +21,23 @@ const TWO_32 = 2 ** 32;
 /** Width of a memory access, bytes. */
 export type AccessSize = 1 | 2 | 4 | 8;
 
-/** One page of RAM: its contents, and the coherence state of its lines. */
+/**
+ * One page of RAM: its contents, and the coherence state of its lines.
+ *
+ * @example
+ * ```ts
+ * import { alloc_page, boot, GFP_KERNEL, pstore } from "@vmaplab/vmaplab";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const booted = boot();
+ * const pfn = booted.run(function* (t) {
+ *   const page = yield* alloc_page(t, GFP_KERNEL);
+ *   yield* pstore(t, page!.pfn * 4096 + 3, 1, 0xab);
+ *   return page!.pfn;
+ * });
+ * assertEquals(booted.machine.memory.frame(pfn).bytes[3], 0xab);
+ * ```
+ */
 export class Frame {
   /** Contents as little-endian 32-bit words; `null` while every byte is zero and never written. */
   words: Uint32Array | null = null;
@@ -49,7 +65,21 @@ export class Frame {
   }
 }
 
-/** All RAM of one machine. Never yields and charges nothing. */
+/**
+ * All RAM of one machine. Never yields and charges nothing.
+ *
+ * @example
+ * ```ts
+ * import { boot } from "@vmaplab/vmaplab";
+ * import { assert, assertEquals } from "@std/assert";
+ *
+ * const { memory } = boot().machine;
+ * assertEquals(memory.pageBytes, 4096);
+ * assertEquals(memory.nodeOf(0), 0);
+ * assertEquals(memory.nodeOf(memory.nrFrames - 1), 1);
+ * assert(memory.nrBacked < memory.nrFrames / 100);
+ * ```
+ */
 export class PhysMemory {
   /** Bytes of one frame. */
   readonly pageBytes: number;

@@ -26,7 +26,22 @@ import { WalkCache } from "./walk_cache.ts";
 /** Why an access faulted. */
 export type FaultReason = "not present" | "write to read-only";
 
-/** A fault that no kernel handles. */
+/**
+ * A fault that no kernel handles.
+ *
+ * @example
+ * ```ts
+ * import { boot, PageFault } from "@vmaplab/vmaplab";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const { machine } = boot();
+ * const fault = new PageFault(0x10, false, "not present", machine.mmu.format);
+ * assertEquals(
+ *   fault.message,
+ *   "page fault: read at 0000000000000010: not present",
+ * );
+ * ```
+ */
 export class PageFault extends Error {
   /** Name shown before the message. */
   override name = "PageFault";
@@ -66,7 +81,21 @@ interface Walk {
   offset: number;
 }
 
-/** All memory management units of one machine. */
+/**
+ * All memory management units of one machine.
+ *
+ * @example
+ * ```ts
+ * import { boot, vmalloc, vmalloc_to_pfn } from "@vmaplab/vmaplab";
+ * import { assertEquals } from "@std/assert";
+ *
+ * boot().run(function* (t) {
+ *   const addr = yield* vmalloc(t, 4096);
+ *   const { mmu } = t.machine;
+ *   assertEquals(mmu.peek(t.k.init_mm.pgd, addr), vmalloc_to_pfn(t, addr));
+ * });
+ * ```
+ */
 export class Mmu {
   /** Layout of page-table entries. */
   readonly format: PteFormat;

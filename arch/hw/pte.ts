@@ -323,6 +323,18 @@ export function pteFormat(name: MachineSpec["paging"]["format"]): PteFormat {
  * `vaddr` as the kernel prints it: lower-case hex, sign extended to 16 digits
  * (x86-64 `ffffc20000000000`), region restored (ia64 `a000000200000000`), or
  * 8 digits (i386).
+ *
+ * @example
+ * ```ts
+ * import { boot, printVaddr } from "@vmaplab/vmaplab";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const { kernel, machine } = boot();
+ * assertEquals(
+ *   printVaddr(machine.mmu.format, kernel.vmalloc.start),
+ *   "ffffc20000000000",
+ * );
+ * ```
  */
 export function printVaddr(format: PteFormat, vaddr: number): string {
   if (format.name === "i386-pae") return vaddr.toString(16).padStart(8, "0");

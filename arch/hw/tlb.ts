@@ -238,6 +238,29 @@ export type TlbVisitor = (
  *
  * Slots are valid until the next insert, invalidate, flush or lookup.
  * Invariant: a page number is in at most one of L1 and L2.
+ *
+ * @example
+ * ```ts
+ * import {
+ *   boot,
+ *   vfree,
+ *   vm_unmap_aliases,
+ *   vmalloc,
+ *   vstore,
+ * } from "@vmaplab/vmaplab";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const stale = boot().run(function* (t) {
+ *   const addr = yield* vmalloc(t, 4096);
+ *   yield* vstore(t, addr, 8, 1);
+ *   yield* vfree(t, addr); // lazily: page table and TLB still have it
+ *   const tlb = t.machine.mmu.tlbs[t.cpu.id];
+ *   const before = tlb.holds(addr / 4096);
+ *   yield* vm_unmap_aliases(t);
+ *   return [before, tlb.holds(addr / 4096)];
+ * });
+ * assertEquals(stale, [true, false]);
+ * ```
  */
 export class Tlb {
   /** Level that served the last lookup: 1, 2, or 0 for a miss. Large-page hits count as 1. */

@@ -13,7 +13,22 @@ import { findPreset, PRESETS } from "./presets/index.ts";
 import { pteFormat } from "./pte.ts";
 import type { MachineSpec, Source, TlbLevelSpec } from "./spec.ts";
 
-/** A machine file that cannot be used. The message is one line and names the field. */
+/**
+ * A machine file that cannot be used. The message is one line and names the
+ * field.
+ *
+ * @example
+ * ```ts
+ * import { SpecError, validateSpec } from "@vmaplab/vmaplab";
+ * import { assertEquals, assertThrows } from "@std/assert";
+ *
+ * const error = assertThrows(
+ *   () => validateSpec({ extends: "opteron-2x4", clockHz: 0 }),
+ *   SpecError,
+ * );
+ * assertEquals(error.field, "clockHz");
+ * ```
+ */
 export class SpecError extends RangeError {
   /** Name shown before the message. */
   override readonly name = "SpecError";
@@ -278,6 +293,23 @@ function mergeSources(base: readonly Source[], file: Json): Source[] {
  *
  * @throws {SpecError} Naming the field, its value, what was expected, and for
  * names the nearest valid one.
+ *
+ * @example
+ * ```ts
+ * import { findPreset, validateSpec } from "@vmaplab/vmaplab";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const spec = validateSpec({
+ *   extends: "opteron-2x4",
+ *   name: "slow-links",
+ *   cache: { otherSocketCycles: 1000 },
+ * });
+ * assertEquals(spec.cache.otherSocketCycles, 1000);
+ * assertEquals(
+ *   spec.cache.hitCycles,
+ *   findPreset("opteron-2x4").cache.hitCycles,
+ * );
+ * ```
  */
 export function validateSpec(json: unknown): MachineSpec {
   if (!isObject(json)) throw new SpecError("it", "be a JSON object", json);
@@ -316,7 +348,17 @@ export function checkSpec(spec: MachineSpec): void {
   }
 }
 
-/** CPUs present in a machine. */
+/**
+ * CPUs present in a machine.
+ *
+ * @example
+ * ```ts
+ * import { cpusOf, findPreset } from "@vmaplab/vmaplab";
+ * import { assertEquals } from "@std/assert";
+ *
+ * assertEquals(cpusOf(findPreset("opteron-2x4")), 8);
+ * ```
+ */
 export function cpusOf(spec: Pick<MachineSpec, "topology">): number {
   const { sockets, coresPerSocket, cpus } = spec.topology;
   return cpus ?? sockets * coresPerSocket;
@@ -523,6 +565,16 @@ function checkTlbLevel(path: string, { entries, ways }: TlbLevelSpec): void {
  * with its own write, as Linux does.
  *
  * @throws {RangeError} If `cpus` is not an integer in 1..4096.
+ *
+ * @example
+ * ```ts
+ * import { findPreset, withCpus } from "@vmaplab/vmaplab";
+ * import { assertEquals, assertThrows } from "@std/assert";
+ *
+ * const spec = withCpus(findPreset("opteron-2x4"), 64);
+ * assertEquals(spec.topology.sockets, 16);
+ * assertThrows(() => withCpus(spec, 5000), RangeError);
+ * ```
  */
 export function withCpus(spec: MachineSpec, cpus: number): MachineSpec {
   if (!(Number.isInteger(cpus) && cpus >= 1 && cpus <= MAX_CPUS)) {
@@ -560,6 +612,15 @@ export function withCpus(spec: MachineSpec, cpus: number): MachineSpec {
 /**
  * Where the field at dotted path `field` comes from: its own source, or that
  * of the nearest section around it.
+ *
+ * @example
+ * ```ts
+ * import { findPreset, sourceOf } from "@vmaplab/vmaplab";
+ * import { assert } from "@std/assert";
+ *
+ * const source = sourceOf(findPreset("opteron-2x4"), "topology.sockets");
+ * assert(source !== undefined && source.source !== "");
+ * ```
  */
 export function sourceOf(
   spec: MachineSpec,

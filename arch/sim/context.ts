@@ -26,7 +26,23 @@ export interface PendingOp {
   describe(): string;
 }
 
-/** One flow of control; see the file's head. */
+/**
+ * One flow of control; see the file's head.
+ *
+ * @example
+ * ```ts
+ * import { boot, enter, ksym, leave } from "@vmaplab/vmaplab";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const trace = boot().run(function* (t) {
+ *   enter(t, ksym("my_probe"));
+ *   const names = t.backtrace();
+ *   leave(t);
+ *   return names;
+ * });
+ * assertEquals(trace.slice(0, 2), ["my_probe", "kernel_init"]);
+ * ```
+ */
 export class Context {
   /** CPU it runs on, or ran on last. */
   cpu!: Cpu;
@@ -74,7 +90,24 @@ export class StackOverflow extends Error {
   override name = "StackOverflow";
 }
 
-/** Pushes `sym`: from here, time is charged to it. Pair with {@linkcode leave}. */
+/**
+ * Pushes `sym`: from here, time is charged to it. Pair with {@linkcode leave}.
+ *
+ * @example
+ * ```ts
+ * import { boot, charge, enter, ksym, leave } from "@vmaplab/vmaplab";
+ * import { assert } from "@std/assert";
+ *
+ * const COPY = ksym("my_copy");
+ * const machine = boot();
+ * machine.run(function* (t) {
+ *   enter(t, COPY);
+ *   charge(t, 100_000);
+ *   leave(t);
+ * });
+ * assert(machine.profile().some(({ symbol }) => symbol === "my_copy"));
+ * ```
+ */
 export function enter(t: Context, sym: Sym): void {
   if (t.depth === MAX_FRAMES) {
     throw new StackOverflow(`kernel stack overflow in ${symName(sym)}`);
@@ -82,7 +115,27 @@ export function enter(t: Context, sym: Sym): void {
   t.stack[t.depth++] = sym;
 }
 
-/** Pops what {@linkcode enter} pushed. Every return path does so. */
+/**
+ * Pops what {@linkcode enter} pushed. Every return path does so.
+ *
+ * @example
+ * ```ts
+ * import { boot, enter, ksym, leave } from "@vmaplab/vmaplab";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const OUTER = ksym("outer");
+ * const INNER = ksym("inner");
+ * const names = boot().run(function* (t) {
+ *   enter(t, OUTER);
+ *   enter(t, INNER);
+ *   leave(t);
+ *   const [top] = t.backtrace();
+ *   leave(t);
+ *   return top;
+ * });
+ * assertEquals(names, "outer");
+ * ```
+ */
 export function leave(t: Context): void {
   t.depth--;
 }

@@ -34,7 +34,18 @@ export interface ParkingPlace {
   waiters: Cpu[] | null;
 }
 
-/** One CPU; see the file's head. */
+/**
+ * One CPU; see the file's head.
+ *
+ * @example
+ * ```ts
+ * import { boot } from "@vmaplab/vmaplab";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const { cpus } = boot().machine.engine;
+ * assertEquals(cpus.map((cpu) => cpu.socket), [0, 0, 0, 0, 1, 1, 1, 1]);
+ * ```
+ */
 export class Cpu {
   /** Local time, cycles. */
   clock = 0;

@@ -69,7 +69,22 @@ export interface EngineOptions {
 /** Why {@linkcode Engine.run} came back. */
 export type StopReason = "stopped" | "idle" | "time";
 
-/** Thrown when CPUs wait for what can no longer happen. */
+/**
+ * Thrown when CPUs wait for what can no longer happen.
+ *
+ * @example
+ * ```ts
+ * import { boot, Cell, Deadlock, spin_until } from "@vmaplab/vmaplab";
+ * import { assertThrows } from "@std/assert";
+ *
+ * const never = new Cell("never", 0);
+ * assertThrows(
+ *   () => boot().run((t) => spin_until(t, never, 1, 1)),
+ *   Deadlock,
+ *   "soft lockup on CPU 0",
+ * );
+ * ```
+ */
 export class Deadlock extends Error {
   /** Name shown before the message. */
   override name = "Deadlock";
@@ -79,7 +94,21 @@ export class Deadlock extends Error {
   }
 }
 
-/** The scheduler of one machine's CPUs; see the file's head. */
+/**
+ * The scheduler of one machine's CPUs; see the file's head.
+ *
+ * @example
+ * ```ts
+ * import { boot, flush_tlb_all } from "@vmaplab/vmaplab";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const booted = boot();
+ * let flushes = 0;
+ * booted.machine.engine.observer = { flush: () => void flushes++ };
+ * booted.run((t) => flush_tlb_all(t));
+ * assertEquals(flushes, 8); // one a CPU
+ * ```
+ */
 export class Engine {
   /** By number. */
   readonly cpus: Cpu[];

@@ -14,7 +14,18 @@ export interface Policy {
   horizon(engine: Engine, cpu: Cpu): number;
 }
 
-/** Lowest clock first: virtual time is exact. Ties go to the lower CPU number. */
+/**
+ * Lowest clock first: virtual time is exact. Ties go to the lower CPU number.
+ *
+ * @example
+ * ```ts
+ * import { boot, TimedPolicy } from "@vmaplab/vmaplab";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const machine = boot({ engine: { policy: new TimedPolicy() } });
+ * assertEquals(machine.kernel.cpu_online.weight, 8);
+ * ```
+ */
 export class TimedPolicy implements Policy {
   pick(engine: Engine): Cpu | null {
     const id = engine.queue.first();

@@ -21,6 +21,15 @@ const numbers = new Map<string, Sym>();
  * The number of `name`, new or known.
  *
  * @throws {RangeError} If {@linkcode MAX_SYMBOLS} names exist already.
+ *
+ * @example
+ * ```ts
+ * import { ksym } from "@vmaplab/vmaplab";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const VB_ALLOC = ksym("vb_alloc");
+ * assertEquals(ksym("vb_alloc"), VB_ALLOC);
+ * ```
  */
 export function ksym(name: string): Sym {
   const known = numbers.get(name);
@@ -36,7 +45,17 @@ export function ksym(name: string): Sym {
   return sym;
 }
 
-/** The name that {@linkcode ksym} was given. */
+/**
+ * The name that {@linkcode ksym} was given.
+ *
+ * @example
+ * ```ts
+ * import { ksym, symName } from "@vmaplab/vmaplab";
+ * import { assertEquals } from "@std/assert";
+ *
+ * assertEquals(symName(ksym("vb_alloc")), "vb_alloc");
+ * ```
+ */
 export function symName(sym: number): string {
   return names[sym] ?? "[unknown]";
 }

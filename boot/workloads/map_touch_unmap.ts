@@ -93,7 +93,30 @@ class Run {
   }
 }
 
-/** Runs the benchmark. Context: process. */
+/**
+ * Runs the benchmark.
+ *
+ * Context: process.
+ *
+ * @example
+ * ```ts
+ * import { boot, map_touch_unmap } from "@vmaplab/vmaplab";
+ * import { assert } from "@std/assert";
+ *
+ * const machine = boot();
+ * const { windowCycles, opsInWindow } = machine.run((t) =>
+ *   map_touch_unmap(t, {
+ *     threads: 2,
+ *     ops: 50,
+ *     warmup: 5,
+ *     pages: 4,
+ *     api: "ram",
+ *   })
+ * );
+ * assert(opsInWindow >= 50);
+ * assert(machine.machine.toNs(windowCycles) > 0);
+ * ```
+ */
 export function* map_touch_unmap(
   t: Thread,
   what: MapTouchUnmap,

@@ -98,11 +98,21 @@ export function hweight32(w: number): number {
 /**
  * Gives the allocation order that holds `size` bytes.
  *
+ * Linux: include/asm-generic/page.h.
+ *
  * @param size Bytes.
  * @param pageShift log2 of the page size.
  * @returns The smallest order whose `2 ** order` pages hold `size`. For 0 it is
  *   `64 - pageShift`: Linux computes `size - 1`, which wraps, and callers that
  *   forget to reject 0 get a huge order here as they do there.
+ *
+ * @example
+ * ```ts
+ * import { get_order } from "@vmaplab/vmaplab";
+ * import { assertEquals } from "@std/assert";
+ *
+ * assertEquals([get_order(4096, 12), get_order(4097, 12)], [0, 1]);
+ * ```
  */
 export function get_order(size: number, pageShift: number): number {
   if (size === 0) return 64 - pageShift;
@@ -112,9 +122,19 @@ export function get_order(size: number, pageShift: number): number {
 /**
  * Rounds up to a multiple of `a`.
  *
+ * Linux: include/linux/kernel.h.
+ *
  * @param x A safe integer, not negative.
  * @param a A power of two.
  * @returns The smallest multiple of `a` that is at least `x`.
+ *
+ * @example
+ * ```ts
+ * import { ALIGN } from "@vmaplab/vmaplab";
+ * import { assertEquals } from "@std/assert";
+ *
+ * assertEquals([ALIGN(1, 4096), ALIGN(4096, 4096)], [4096, 4096]);
+ * ```
  */
 export function ALIGN(x: number, a: number): number {
   return Math.ceil(x / a) * a;
@@ -126,6 +146,14 @@ export function ALIGN(x: number, a: number): number {
  * @param x A safe integer, not negative.
  * @param a A power of two.
  * @returns The largest multiple of `a` that is at most `x`.
+ *
+ * @example
+ * ```ts
+ * import { ALIGN_DOWN } from "@vmaplab/vmaplab";
+ * import { assertEquals } from "@std/assert";
+ *
+ * assertEquals([ALIGN_DOWN(4095, 4096), ALIGN_DOWN(8191, 4096)], [0, 4096]);
+ * ```
  */
 export function ALIGN_DOWN(x: number, a: number): number {
   return Math.floor(x / a) * a;
@@ -134,9 +162,19 @@ export function ALIGN_DOWN(x: number, a: number): number {
 /**
  * Tells whether `x` is a multiple of `a`.
  *
+ * Linux: include/linux/kernel.h.
+ *
  * @param x A safe integer, not negative.
  * @param a A power of two.
  * @returns True for 0.
+ *
+ * @example
+ * ```ts
+ * import { IS_ALIGNED } from "@vmaplab/vmaplab";
+ * import { assertEquals } from "@std/assert";
+ *
+ * assertEquals([IS_ALIGNED(8192, 4096), IS_ALIGNED(100, 8)], [true, false]);
+ * ```
  */
 export function IS_ALIGNED(x: number, a: number): boolean {
   return x % a === 0;

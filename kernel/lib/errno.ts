@@ -80,6 +80,16 @@ export const MAX_ERRNO = 4095;
  *
  * @param n One of the constants above.
  * @returns `-n`, typed.
+ *
+ * @example
+ * ```ts
+ * import { ENOMEM, err, IS_ERR_VALUE } from "@vmaplab/vmaplab";
+ * import { assert, assertEquals } from "@std/assert";
+ *
+ * const result = err(ENOMEM);
+ * assertEquals(result, -12);
+ * assert(IS_ERR_VALUE(result));
+ * ```
  */
 export function err(n: number): Errno {
   return -n as Errno;
@@ -88,8 +98,19 @@ export function err(n: number): Errno {
 /**
  * Tells a failure from a value that is never negative.
  *
+ * Linux: include/linux/err.h.
+ *
  * @param x What a function returned.
  * @returns Whether it is a negated error number.
+ *
+ * @example
+ * ```ts
+ * import { EBUSY, IS_ERR_VALUE } from "@vmaplab/vmaplab";
+ * import { assert, assertFalse } from "@std/assert";
+ *
+ * assert(IS_ERR_VALUE(-EBUSY));
+ * assertFalse(IS_ERR_VALUE(0xc20000000000)); // an address
+ * ```
  */
 export function IS_ERR_VALUE(x: number): x is Errno {
   return x < 0 && x >= -MAX_ERRNO;
@@ -100,6 +121,14 @@ export function IS_ERR_VALUE(x: number): x is Errno {
  *
  * @param n The number, negated or not.
  * @returns Such as `"ENOMEM"`; `"errno 999"` when it is not one of ours; `"0"` for success.
+ *
+ * @example
+ * ```ts
+ * import { EINVAL, err, errname } from "@vmaplab/vmaplab";
+ * import { assertEquals } from "@std/assert";
+ *
+ * assertEquals(errname(err(EINVAL)), "EINVAL");
+ * ```
  */
 export function errname(n: number): string {
   switch (Math.abs(n)) {

@@ -13,7 +13,27 @@
  * {@linkcode check_list} only, which tests call.
  */
 
-/** A list, or a structure's place on one. */
+/**
+ * A list, or a structure's place on one.
+ *
+ * Linux: include/linux/list.h.
+ *
+ * @example
+ * ```ts
+ * import { list_add_tail, list_entry, ListHead } from "@vmaplab/vmaplab";
+ * import { assertEquals } from "@std/assert";
+ *
+ * class Job {
+ *   readonly link: ListHead<Job> = new ListHead<Job>(this);
+ *   constructor(readonly id: number) {}
+ * }
+ * const jobs = new ListHead<Job>();
+ * for (const id of [1, 2, 3]) list_add_tail(new Job(id).link, jobs);
+ * const ids: number[] = [];
+ * for (let p = jobs.next; p !== jobs; p = p.next) ids.push(list_entry(p).id);
+ * assertEquals(ids, [1, 2, 3]);
+ * ```
+ */
 export class ListHead<T> {
   /** Entry after; in an empty list, itself. */
   next: ListHead<T> = this;
@@ -91,8 +111,21 @@ export function INIT_LIST_HEAD<T>(list: ListHead<T>): void {
 /**
  * Adds at the front.
  *
+ * Linux: include/linux/list.h.
+ *
  * @param entry The link; on no list.
  * @param head The list, or the entry to add after.
+ *
+ * @example
+ * ```ts
+ * import { list_add, list_entries, ListHead } from "@vmaplab/vmaplab";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const head = new ListHead<string>();
+ * list_add(new ListHead("a"), head);
+ * list_add(new ListHead("b"), head);
+ * assertEquals(list_entries(head), ["b", "a"]);
+ * ```
  */
 export function list_add<T>(entry: ListHead<T>, head: ListHead<T>): void {
   const next = head.next;
@@ -105,8 +138,21 @@ export function list_add<T>(entry: ListHead<T>, head: ListHead<T>): void {
 /**
  * Adds at the back.
  *
+ * Linux: include/linux/list.h.
+ *
  * @param entry The link; on no list.
  * @param head The list, or the entry to add before.
+ *
+ * @example
+ * ```ts
+ * import { list_add_tail, list_entries, ListHead } from "@vmaplab/vmaplab";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const head = new ListHead<string>();
+ * list_add_tail(new ListHead("a"), head);
+ * list_add_tail(new ListHead("b"), head);
+ * assertEquals(list_entries(head), ["a", "b"]);
+ * ```
  */
 export function list_add_tail<T>(entry: ListHead<T>, head: ListHead<T>): void {
   const prev = head.prev;
@@ -119,8 +165,23 @@ export function list_add_tail<T>(entry: ListHead<T>, head: ListHead<T>): void {
 /**
  * Deletes an entry and poisons its links.
  *
+ * Linux: include/linux/list.h.
+ *
  * @param entry The link; on a list.
  * @throws {ListPoisonError} If it was deleted already.
+ *
+ * @example
+ * ```ts
+ * import { list_add, list_del, list_empty, ListHead } from "@vmaplab/vmaplab";
+ * import { assert, assertThrows } from "@std/assert";
+ *
+ * const head = new ListHead<string>();
+ * const link = new ListHead("a");
+ * list_add(link, head);
+ * list_del(link);
+ * assert(list_empty(head));
+ * assertThrows(() => link.next.next, Error, "deleted list entry");
+ * ```
  */
 export function list_del<T>(entry: ListHead<T>): void {
   const { next, prev } = entry;
@@ -133,8 +194,27 @@ export function list_del<T>(entry: ListHead<T>): void {
 /**
  * Deletes an entry and leaves it empty, so that `list_empty()` of it is true.
  *
+ * Linux: include/linux/list.h.
+ *
  * @param entry The link; on a list, or empty.
  * @throws {ListPoisonError} If it was deleted already.
+ *
+ * @example
+ * ```ts
+ * import {
+ *   list_add,
+ *   list_del_init,
+ *   list_empty,
+ *   ListHead,
+ * } from "@vmaplab/vmaplab";
+ * import { assert } from "@std/assert";
+ *
+ * const head = new ListHead<string>();
+ * const link = new ListHead("a");
+ * list_add(link, head);
+ * list_del_init(link);
+ * assert(list_empty(head) && list_empty(link)); // may be added again
+ * ```
  */
 export function list_del_init<T>(entry: ListHead<T>): void {
   const { next, prev } = entry;
@@ -160,8 +240,21 @@ export function list_replace<T>(old: ListHead<T>, entry: ListHead<T>): void {
 /**
  * Tells whether a list has no entries, or a link is on no list.
  *
+ * Linux: include/linux/list.h.
+ *
  * @param head The head or link.
  * @returns Whether it is empty; false for a poisoned link.
+ *
+ * @example
+ * ```ts
+ * import { list_add, list_empty, ListHead } from "@vmaplab/vmaplab";
+ * import { assert, assertFalse } from "@std/assert";
+ *
+ * const head = new ListHead<string>();
+ * assert(list_empty(head));
+ * list_add(new ListHead("a"), head);
+ * assertFalse(list_empty(head));
+ * ```
  */
 export function list_empty<T>(head: ListHead<T>): boolean {
   return head.next === head;
@@ -272,9 +365,20 @@ export function list_splice_tail_init<T>(
 /**
  * Gives the structure that a link is part of.
  *
+ * Linux: include/linux/list.h.
+ *
  * @param link The link.
  * @returns Its owner.
  * @throws {TypeError} If it is the head of a list, which Linux would misread.
+ *
+ * @example
+ * ```ts
+ * import { list_entry, ListHead } from "@vmaplab/vmaplab";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const link = new ListHead({ id: 7 });
+ * assertEquals(list_entry(link).id, 7);
+ * ```
  */
 export function list_entry<T>(link: { readonly owner: T | null }): T {
   if (link.owner === null) {
@@ -288,9 +392,21 @@ export function list_entry<T>(link: { readonly owner: T | null }): T {
 /**
  * Gives the first structure on a list.
  *
+ * Linux: include/linux/list.h.
+ *
  * @param head The list; not empty.
  * @returns The owner of its first link.
  * @throws {TypeError} If the list is empty, which Linux would misread.
+ *
+ * @example
+ * ```ts
+ * import { list_add_tail, list_first_entry, ListHead } from "@vmaplab/vmaplab";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const head = new ListHead<string>();
+ * list_add_tail(new ListHead("a"), head);
+ * assertEquals(list_first_entry(head), "a");
+ * ```
  */
 export function list_first_entry<T>(head: ListHead<T>): T {
   return list_entry(head.next);
@@ -302,6 +418,16 @@ export function list_first_entry<T>(head: ListHead<T>): T {
  *
  * @param head The list.
  * @returns The owners, in order.
+ *
+ * @example
+ * ```ts
+ * import { list_add_tail, list_entries, ListHead } from "@vmaplab/vmaplab";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const head = new ListHead<number>();
+ * for (const n of [1, 2]) list_add_tail(new ListHead(n), head);
+ * assertEquals(list_entries(head), [1, 2]);
+ * ```
  */
 export function list_entries<T>(head: ListHead<T>): T[] {
   const entries: T[] = [];

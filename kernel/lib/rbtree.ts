@@ -23,7 +23,49 @@
  * allocate nothing and have no closures.
  */
 
-/** What a structure needs to live in one red-black tree. */
+/**
+ * What a structure needs to live in one red-black tree.
+ *
+ * Linux: include/linux/rbtree.h.
+ *
+ * @example
+ * ```ts
+ * import {
+ *   rb_first,
+ *   rb_insert_color,
+ *   rb_link_node,
+ *   rb_next,
+ *   RbNode,
+ *   RbRoot,
+ *   type RbSide,
+ * } from "@vmaplab/vmaplab";
+ * import { assertEquals } from "@std/assert";
+ *
+ * class Area extends RbNode {
+ *   constructor(readonly start: number) {
+ *     super();
+ *   }
+ * }
+ * const root = new RbRoot<Area>();
+ * for (const start of [5, 1, 3]) {
+ *   let parent: Area | null = null;
+ *   let side: RbSide = "left";
+ *   for (let n = root.rb_node; n !== null;) {
+ *     parent = n;
+ *     side = start < n.start ? "left" : "right";
+ *     n = side === "left" ? n.rb_left : n.rb_right;
+ *   }
+ *   const area = new Area(start);
+ *   rb_link_node(area, parent, root, side);
+ *   rb_insert_color(area, root);
+ * }
+ * const starts: number[] = [];
+ * for (let n = rb_first(root); n !== null; n = rb_next(n)) {
+ *   starts.push(n.start);
+ * }
+ * assertEquals(starts, [1, 3, 5]);
+ * ```
+ */
 export class RbNode {
   /** Parent; `null` in the root, itself in a cleared node. */
   rb_parent: this | null = null;
@@ -35,7 +77,20 @@ export class RbNode {
   red = false;
 }
 
-/** A tree. */
+/**
+ * A tree.
+ *
+ * Linux: include/linux/rbtree.h.
+ *
+ * @example
+ * ```ts
+ * import { rb_first, RbNode, RbRoot } from "@vmaplab/vmaplab";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const root = new RbRoot<RbNode>();
+ * assertEquals(rb_first(root), null); // empty
+ * ```
+ */
 export class RbRoot<T extends RbNode> {
   /** Topmost node; `null` when the tree is empty. */
   rb_node: T | null = null;
@@ -82,10 +137,29 @@ export function RB_CLEAR_NODE<T extends RbNode>(node: T): void {
  * Hangs a new red node below `parent`. The tree is out of balance until
  * {@linkcode rb_insert_color}.
  *
+ * Linux: include/linux/rbtree.h.
+ *
  * @param node The node; in no tree.
  * @param parent Where the search ended; `null` when the tree is empty.
  * @param root The tree.
  * @param link The side of `parent` on which the search found no child.
+ *
+ * @example
+ * ```ts
+ * import {
+ *   rb_insert_color,
+ *   rb_link_node,
+ *   RbNode,
+ *   RbRoot,
+ * } from "@vmaplab/vmaplab";
+ * import { assert } from "@std/assert";
+ *
+ * const root = new RbRoot<RbNode>();
+ * const node = new RbNode();
+ * rb_link_node(node, null, root, "left"); // the first one
+ * rb_insert_color(node, root);
+ * assert(root.rb_node === node);
+ * ```
  */
 export function rb_link_node<T extends RbNode>(
   node: T,
@@ -149,8 +223,29 @@ function rotate_right<T extends RbNode>(
 /**
  * Restores the balance after {@linkcode rb_link_node}.
  *
+ * Linux: lib/rbtree.c.
+ *
  * @param node The node just linked.
  * @param root Its tree.
+ *
+ * @example
+ * ```ts
+ * import {
+ *   rb_insert_color,
+ *   rb_link_node,
+ *   RbNode,
+ *   RbRoot,
+ * } from "@vmaplab/vmaplab";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const root = new RbRoot<RbNode>();
+ * const [a, b] = [new RbNode(), new RbNode()];
+ * rb_link_node(a, null, root, "left");
+ * rb_insert_color(a, root); // black: it is the root
+ * rb_link_node(b, a, root, "right");
+ * rb_insert_color(b, root);
+ * assertEquals([a.red, b.red], [false, true]);
+ * ```
  */
 export function rb_insert_color<T extends RbNode>(
   node: T,
@@ -245,8 +340,29 @@ function erase_color<T extends RbNode>(
 /**
  * Takes a node out of its tree. Its own pointers stay as they are.
  *
+ * Linux: lib/rbtree.c.
+ *
  * @param node The node; in the tree.
  * @param root The tree.
+ *
+ * @example
+ * ```ts
+ * import {
+ *   rb_erase,
+ *   rb_insert_color,
+ *   rb_link_node,
+ *   RbNode,
+ *   RbRoot,
+ * } from "@vmaplab/vmaplab";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const root = new RbRoot<RbNode>();
+ * const node = new RbNode();
+ * rb_link_node(node, null, root, "left");
+ * rb_insert_color(node, root);
+ * rb_erase(node, root);
+ * assertEquals(root.rb_node, null);
+ * ```
  */
 export function rb_erase<T extends RbNode>(node: T, root: RbRoot<T>): void {
   const left: T | null = node.rb_left;
@@ -313,8 +429,30 @@ export function rb_replace_node<T extends RbNode>(
 /**
  * Finds the node that sorts first.
  *
+ * Linux: lib/rbtree.c.
+ *
  * @param root The tree.
  * @returns The node; `null` when the tree is empty.
+ *
+ * @example
+ * ```ts
+ * import {
+ *   rb_first,
+ *   rb_insert_color,
+ *   rb_link_node,
+ *   RbNode,
+ *   RbRoot,
+ * } from "@vmaplab/vmaplab";
+ * import { assert } from "@std/assert";
+ *
+ * const root = new RbRoot<RbNode>();
+ * const [a, b] = [new RbNode(), new RbNode()];
+ * rb_link_node(b, null, root, "left");
+ * rb_insert_color(b, root);
+ * rb_link_node(a, b, root, "left");
+ * rb_insert_color(a, root);
+ * assert(rb_first(root) === a);
+ * ```
  */
 export function rb_first<T extends RbNode>(root: RbRoot<T>): T | null {
   let node: T | null = root.rb_node;
@@ -326,8 +464,30 @@ export function rb_first<T extends RbNode>(root: RbRoot<T>): T | null {
 /**
  * Finds the node that sorts last.
  *
+ * Linux: lib/rbtree.c.
+ *
  * @param root The tree.
  * @returns The node; `null` when the tree is empty.
+ *
+ * @example
+ * ```ts
+ * import {
+ *   rb_insert_color,
+ *   rb_last,
+ *   rb_link_node,
+ *   RbNode,
+ *   RbRoot,
+ * } from "@vmaplab/vmaplab";
+ * import { assert } from "@std/assert";
+ *
+ * const root = new RbRoot<RbNode>();
+ * const [a, b] = [new RbNode(), new RbNode()];
+ * rb_link_node(a, null, root, "left");
+ * rb_insert_color(a, root);
+ * rb_link_node(b, a, root, "right");
+ * rb_insert_color(b, root);
+ * assert(rb_last(root) === b);
+ * ```
  */
 export function rb_last<T extends RbNode>(root: RbRoot<T>): T | null {
   let node: T | null = root.rb_node;
@@ -339,8 +499,30 @@ export function rb_last<T extends RbNode>(root: RbRoot<T>): T | null {
 /**
  * Finds the node after this one.
  *
+ * Linux: lib/rbtree.c.
+ *
  * @param node A node of a tree.
  * @returns Its successor; `null` for the last node and for a cleared one.
+ *
+ * @example
+ * ```ts
+ * import {
+ *   rb_insert_color,
+ *   rb_link_node,
+ *   rb_next,
+ *   RbNode,
+ *   RbRoot,
+ * } from "@vmaplab/vmaplab";
+ * import { assert } from "@std/assert";
+ *
+ * const root = new RbRoot<RbNode>();
+ * const [a, b] = [new RbNode(), new RbNode()];
+ * rb_link_node(a, null, root, "left");
+ * rb_insert_color(a, root);
+ * rb_link_node(b, a, root, "right");
+ * rb_insert_color(b, root);
+ * assert(rb_next(a) === b && rb_next(b) === null);
+ * ```
  */
 export function rb_next<T extends RbNode>(node: T): T | null {
   let below: T | null = node.rb_right;
@@ -361,8 +543,30 @@ export function rb_next<T extends RbNode>(node: T): T | null {
 /**
  * Finds the node before this one.
  *
+ * Linux: lib/rbtree.c.
+ *
  * @param node A node of a tree.
  * @returns Its predecessor; `null` for the first node and for a cleared one.
+ *
+ * @example
+ * ```ts
+ * import {
+ *   rb_insert_color,
+ *   rb_link_node,
+ *   rb_prev,
+ *   RbNode,
+ *   RbRoot,
+ * } from "@vmaplab/vmaplab";
+ * import { assert } from "@std/assert";
+ *
+ * const root = new RbRoot<RbNode>();
+ * const [a, b] = [new RbNode(), new RbNode()];
+ * rb_link_node(a, null, root, "left");
+ * rb_insert_color(a, root);
+ * rb_link_node(b, a, root, "right");
+ * rb_insert_color(b, root);
+ * assert(rb_prev(b) === a && rb_prev(a) === null);
+ * ```
  */
 export function rb_prev<T extends RbNode>(node: T): T | null {
   let below: T | null = node.rb_left;

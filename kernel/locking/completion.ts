@@ -30,7 +30,35 @@ const COMPLETE = ksym("complete");
 /** Done more often than anybody can wait: complete_all(). */
 const UINT_MAX_HALF = 0x7fffffff;
 
-/** Something that will be done. Made anew, it is not done: `init_completion()`. */
+/**
+ * Something that will be done. Made anew, it is not done: `init_completion()`.
+ *
+ * Linux: include/linux/completion.h.
+ *
+ * @example
+ * ```ts
+ * import {
+ *   boot,
+ *   complete,
+ *   Completion,
+ *   kthread_run,
+ *   wait_for_completion,
+ * } from "@vmaplab/vmaplab";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const got = boot().run(function* (t) {
+ *   const ready = new Completion(t.k, "ready");
+ *   let value = 0;
+ *   yield* kthread_run(t, function* (self) {
+ *     value = 42;
+ *     yield* complete(self, ready);
+ *   }, "producer");
+ *   yield* wait_for_completion(t, ready);
+ *   return value;
+ * });
+ * assertEquals(got, 42);
+ * ```
+ */
 export class Completion {
   /** Who waits; its lock guards `done`. */
   readonly wait: WaitQueue;
@@ -43,17 +71,88 @@ export class Completion {
   }
 }
 
-/** Makes `x` not done again. */
+/**
+ * Makes `x` not done again.
+ *
+ * Linux: include/linux/completion.h.
+ *
+ * @example
+ * ```ts
+ * import {
+ *   boot,
+ *   complete_all,
+ *   Completion,
+ *   completion_done,
+ *   init_completion,
+ * } from "@vmaplab/vmaplab";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const done = boot().run(function* (t) {
+ *   const x = new Completion(t.k, "x");
+ *   yield* complete_all(t, x);
+ *   init_completion(x);
+ *   return completion_done(x);
+ * });
+ * assertEquals(done, false);
+ * ```
+ */
 export function init_completion(x: Completion): void {
   x.done = 0;
 }
 
-/** Waits until `x` is done. Context: process. */
+/**
+ * Waits until `x` is done.
+ *
+ * Context: process.
+ *
+ * Linux: kernel/sched.c.
+ *
+ * @example
+ * ```ts
+ * import {
+ *   boot,
+ *   complete,
+ *   Completion,
+ *   kthread_run,
+ *   wait_for_completion,
+ * } from "@vmaplab/vmaplab";
+ * import { assertEquals } from "@std/assert";
+ *
+ * boot().run(function* (t) {
+ *   const x = new Completion(t.k, "x");
+ *   yield* kthread_run(t, (self) => complete(self, x), "completer");
+ *   yield* wait_for_completion(t, x);
+ *   assertEquals(x.done, 0); // this wait has used it up
+ * });
+ * ```
+ */
 export function* wait_for_completion(t: Thread, x: Completion): Steps {
   yield* wait_for_completion_timeout(t, x, Infinity);
 }
 
-/** Waits for `timeout` jiffies at most. @returns Jiffies left, at least 1; 0 = not done. */
+/**
+ * Waits for `timeout` jiffies at most.
+ *
+ * Linux: kernel/sched.c.
+ *
+ * @returns Jiffies left, at least 1; 0 = not done.
+ *
+ * @example
+ * ```ts
+ * import {
+ *   boot,
+ *   Completion,
+ *   wait_for_completion_timeout,
+ * } from "@vmaplab/vmaplab";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const left = boot().run(function* (t) {
+ *   const never = new Completion(t.k, "never");
+ *   return yield* wait_for_completion_timeout(t, never, 3);
+ * });
+ * assertEquals(left, 0);
+ * ```
+ */
 export function* wait_for_completion_timeout(
   t: Thread,
   x: Completion,
@@ -102,7 +201,27 @@ function* wait_for_done(
   return left;
 }
 
-/** Satisfies one wait. Context: any. Locks: x.wait.lock, in it a runqueue's. */
+/**
+ * Satisfies one wait.
+ *
+ * Context: any. Locks: x.wait.lock, in it a runqueue's.
+ *
+ * Linux: kernel/sched.c.
+ *
+ * @example
+ * ```ts
+ * import { boot, complete, Completion } from "@vmaplab/vmaplab";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const done = boot().run(function* (t) {
+ *   const x = new Completion(t.k, "x");
+ *   yield* complete(t, x);
+ *   yield* complete(t, x);
+ *   return x.done;
+ * });
+ * assertEquals(done, 2); // two may pass
+ * ```
+ */
 export function* complete(t: Thread, x: Completion): Steps {
   enter(t, COMPLETE);
   charge(t, 10);
@@ -113,7 +232,32 @@ export function* complete(t: Thread, x: Completion): Steps {
   leave(t);
 }
 
-/** Satisfies all waits, for ever. Context: any. */
+/**
+ * Satisfies all waits, for ever.
+ *
+ * Context: any.
+ *
+ * Linux: kernel/sched.c.
+ *
+ * @example
+ * ```ts
+ * import {
+ *   boot,
+ *   complete_all,
+ *   Completion,
+ *   completion_done,
+ *   wait_for_completion,
+ * } from "@vmaplab/vmaplab";
+ * import { assert } from "@std/assert";
+ *
+ * boot().run(function* (t) {
+ *   const x = new Completion(t.k, "x");
+ *   yield* complete_all(t, x);
+ *   for (let i = 0; i < 3; i++) yield* wait_for_completion(t, x);
+ *   assert(completion_done(x));
+ * });
+ * ```
+ */
 export function* complete_all(t: Thread, x: Completion): Steps {
   enter(t, COMPLETE);
   charge(t, 10);
@@ -124,7 +268,29 @@ export function* complete_all(t: Thread, x: Completion): Steps {
   leave(t);
 }
 
-/** Whether nobody need wait: an unlocked look. */
+/**
+ * Whether nobody need wait: an unlocked look.
+ *
+ * Linux: kernel/sched.c.
+ *
+ * @example
+ * ```ts
+ * import {
+ *   boot,
+ *   complete,
+ *   Completion,
+ *   completion_done,
+ * } from "@vmaplab/vmaplab";
+ * import { assert, assertFalse } from "@std/assert";
+ *
+ * boot().run(function* (t) {
+ *   const x = new Completion(t.k, "x");
+ *   assertFalse(completion_done(x));
+ *   yield* complete(t, x);
+ *   assert(completion_done(x));
+ * });
+ * ```
+ */
 export function completion_done(x: Completion): boolean {
   return x.done > 0;
 }

@@ -5,7 +5,22 @@
 import type { Holder } from "../../arch/hw/cell.ts";
 import type { Thread } from "../thread.ts";
 
-/** Counters of one class. Times in cycles. */
+/**
+ * Counters of one class. Times in cycles.
+ *
+ * Linux: include/linux/lockdep.h.
+ *
+ * @example
+ * ```ts
+ * import { boot, LockClass } from "@vmaplab/vmaplab";
+ * import { assert } from "@std/assert";
+ *
+ * const { lockStats } = boot().kernel;
+ * const area = lockStats.get("vmap_area_lock");
+ * assert(area instanceof LockClass);
+ * assert(area.acquisitions > 0 && area.holdCycles > 0);
+ * ```
+ */
 export class LockClass {
   /** Times that a lock of the class was taken. */
   acquisitions = 0;
@@ -24,7 +39,25 @@ export class LockClass {
   constructor(readonly name: string) {}
 }
 
-/** All lock classes of one kernel, in order of first use. */
+/**
+ * All lock classes of one kernel, in order of first use.
+ *
+ * Linux: kernel/lockdep_proc.c.
+ *
+ * @example
+ * ```ts
+ * import { boot, spin_lock, spin_unlock, Spinlock } from "@vmaplab/vmaplab";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const booted = boot();
+ * booted.run(function* (t) {
+ *   const lock = new Spinlock(t.k, "my_lock");
+ *   yield* spin_lock(t, lock);
+ *   yield* spin_unlock(t, lock);
+ * });
+ * assertEquals(booted.kernel.lockStats.get("my_lock").acquisitions, 1);
+ * ```
+ */
 export class LockStats {
   readonly #classes = new Map<string, LockClass>();
 
@@ -44,7 +77,21 @@ export class LockStats {
   }
 }
 
-/** Who holds a lock exclusively, and since when: debugging state of every lock. */
+/**
+ * Who holds a lock exclusively, and since when: debugging state of every lock.
+ *
+ * @example
+ * ```ts
+ * import { boot, LockOwner, Spinlock } from "@vmaplab/vmaplab";
+ * import { assertEquals } from "@std/assert";
+ *
+ * boot().run(function* (t) {
+ *   const lock: LockOwner = new Spinlock(t.k, "my_lock");
+ *   assertEquals(lock.owner, null);
+ *   assertEquals(lock.describeHolder(), null);
+ * });
+ * ```
+ */
 export class LockOwner implements Holder {
   /** Who holds the lock; `null` = nobody, or readers. */
   owner: Thread | null = null;

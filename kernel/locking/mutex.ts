@@ -50,7 +50,41 @@ const MUTEX_TRYLOCK = ksym("mutex_trylock");
 const __MUTEX_LOCK_SLOWPATH = ksym("__mutex_lock_slowpath");
 const __MUTEX_UNLOCK_SLOWPATH = ksym("__mutex_unlock_slowpath");
 
-/** One mutex. Its fields share a line. */
+/**
+ * One mutex. Its fields share a line.
+ *
+ * Linux: include/linux/mutex.h.
+ *
+ * @example
+ * ```ts
+ * import {
+ *   boot,
+ *   kthread_join,
+ *   kthread_run,
+ *   msleep,
+ *   Mutex,
+ *   mutex_lock,
+ *   mutex_unlock,
+ * } from "@vmaplab/vmaplab";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const log: string[] = [];
+ * boot().run(function* (t) {
+ *   const lock = new Mutex(t.k, "my_mutex");
+ *   yield* mutex_lock(t, lock);
+ *   const p = yield* kthread_run(t, function* (self) {
+ *     yield* mutex_lock(self, lock); // sleeps until pid 1 lets go
+ *     log.push("thread");
+ *     yield* mutex_unlock(self, lock);
+ *   }, "contender");
+ *   yield* msleep(t, 10);
+ *   log.push("pid 1");
+ *   yield* mutex_unlock(t, lock);
+ *   yield* kthread_join(t, p);
+ * });
+ * assertEquals(log, ["pid 1", "thread"]);
+ * ```
+ */
 export class Mutex extends LockOwner {
   /** 1 = free, 0 = held, below = held and somebody may wait. */
   readonly count: Cell<number>;
@@ -69,7 +103,30 @@ export class Mutex extends LockOwner {
   }
 }
 
-/** Takes `lock`, sleeping while somebody else has it. Context: process. */
+/**
+ * Takes `lock`, sleeping while somebody else has it.
+ *
+ * Context: process.
+ *
+ * Linux: kernel/mutex.c.
+ *
+ * @example
+ * ```ts
+ * import { boot, KernelBug, Mutex, mutex_lock } from "@vmaplab/vmaplab";
+ * import { assertThrows } from "@std/assert";
+ *
+ * assertThrows(
+ *   () =>
+ *     boot().run(function* (t) {
+ *       const lock = new Mutex(t.k, "my_mutex");
+ *       yield* mutex_lock(t, lock);
+ *       yield* mutex_lock(t, lock); // it is ours already
+ *     }),
+ *   KernelBug,
+ *   "mutex recursion on my_mutex",
+ * );
+ * ```
+ */
 export function* mutex_lock(t: Thread, lock: Mutex): Steps {
   enter(t, MUTEX_LOCK);
   BUG_ON(
@@ -109,7 +166,25 @@ function* mutex_lock_slowpath(t: Thread, lock: Mutex): Steps {
   leave(t);
 }
 
-/** Takes `lock` if it is free. @returns Whether this thread holds it now. */
+/**
+ * Takes `lock` if it is free.
+ *
+ * Linux: kernel/mutex.c.
+ *
+ * @returns Whether this thread holds it now.
+ *
+ * @example
+ * ```ts
+ * import { boot, Mutex, mutex_trylock } from "@vmaplab/vmaplab";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const got = boot().run(function* (t) {
+ *   const lock = new Mutex(t.k, "my_mutex");
+ *   return [yield* mutex_trylock(t, lock), yield* mutex_trylock(t, lock)];
+ * });
+ * assertEquals(got, [true, false]);
+ * ```
+ */
 export function* mutex_trylock(t: Thread, lock: Mutex): Steps<boolean> {
   enter(t, MUTEX_TRYLOCK);
   charge(t, 8);
@@ -120,7 +195,28 @@ export function* mutex_trylock(t: Thread, lock: Mutex): Steps<boolean> {
   return free;
 }
 
-/** Gives `lock` up. Only its owner may. Context: process. */
+/**
+ * Gives `lock` up. Only its owner may.
+ *
+ * Context: process.
+ *
+ * Linux: kernel/mutex.c.
+ *
+ * @example
+ * ```ts
+ * import { boot, KernelBug, Mutex, mutex_unlock } from "@vmaplab/vmaplab";
+ * import { assertThrows } from "@std/assert";
+ *
+ * assertThrows(
+ *   () =>
+ *     boot().run(function* (t) {
+ *       yield* mutex_unlock(t, new Mutex(t.k, "my_mutex"));
+ *     }),
+ *   KernelBug,
+ *   "mutex wrong owner on my_mutex",
+ * );
+ * ```
+ */
 export function* mutex_unlock(t: Thread, lock: Mutex): Steps {
   enter(t, MUTEX_UNLOCK);
   BUG_ON(t, lock.owner !== t, `mutex wrong owner on ${lock.name}`);
@@ -144,7 +240,31 @@ function* mutex_unlock_slowpath(t: Thread, lock: Mutex): Steps {
   leave(t);
 }
 
-/** Whether anybody holds `lock`: a debugging look that costs nothing. */
+/**
+ * Whether anybody holds `lock`: a debugging look that costs nothing.
+ *
+ * Linux: include/linux/mutex.h.
+ *
+ * @example
+ * ```ts
+ * import {
+ *   boot,
+ *   Mutex,
+ *   mutex_is_locked,
+ *   mutex_lock,
+ *   mutex_unlock,
+ * } from "@vmaplab/vmaplab";
+ * import { assert, assertFalse } from "@std/assert";
+ *
+ * boot().run(function* (t) {
+ *   const lock = new Mutex(t.k, "my_mutex");
+ *   yield* mutex_lock(t, lock);
+ *   assert(mutex_is_locked(lock));
+ *   yield* mutex_unlock(t, lock);
+ *   assertFalse(mutex_is_locked(lock));
+ * });
+ * ```
+ */
 export function mutex_is_locked(lock: Mutex): boolean {
   return lock.owner !== null;
 }

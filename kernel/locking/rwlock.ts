@@ -32,7 +32,50 @@ const _WRITE_UNLOCK = ksym("_write_unlock");
 const __WRITE_LOCK_FAILED = ksym("__write_lock_failed");
 const __READ_LOCK_FAILED = ksym("__read_lock_failed");
 
-/** One reader-writer lock. `owner` is its writer. */
+/**
+ * One reader-writer lock. `owner` is its writer.
+ *
+ * Linux: arch/x86/include/asm/spinlock.h.
+ *
+ * @example
+ * ```ts
+ * import {
+ *   boot,
+ *   charge,
+ *   kthread_join,
+ *   kthread_run,
+ *   load,
+ *   read_lock,
+ *   read_unlock,
+ *   Rwlock,
+ *   type Steps,
+ *   Thread,
+ * } from "@vmaplab/vmaplab";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const together = boot().run(function* (t) {
+ *   const lock = new Rwlock(t.k, "my_rwlock");
+ *   const other = yield* kthread_run(t, function* (self) {
+ *     yield* read_lock(self, lock);
+ *     const readers = lock.readers;
+ *     yield* read_unlock(self, lock);
+ *     return readers;
+ *   }, "reader");
+ *   yield* read_lock(t, lock);
+ *   yield* usleep_in_place(t);
+ *   yield* read_unlock(t, lock);
+ *   return yield* kthread_join(t, other);
+ *
+ *   function* usleep_in_place(t: Thread): Steps {
+ *     for (let i = 0; i < 100; i++) {
+ *       charge(t, 1000);
+ *       yield* load(t, lock.lock);
+ *     }
+ *   }
+ * });
+ * assertEquals(together, 2);
+ * ```
+ */
 export class Rwlock extends LockOwner {
   /** What is left of the bias: 0x01000000 = free, 0 = held for writing. */
   readonly lock: Cell<number>;
@@ -52,7 +95,27 @@ export class Rwlock extends LockOwner {
   }
 }
 
-/** Spins until no other CPU is inside. Context: any; preemption stays off. */
+/**
+ * Spins until no other CPU is inside.
+ *
+ * Context: any; preemption stays off.
+ *
+ * Linux: kernel/spinlock.c.
+ *
+ * @example
+ * ```ts
+ * import { boot, Rwlock, write_lock, write_unlock } from "@vmaplab/vmaplab";
+ * import { assertEquals } from "@std/assert";
+ *
+ * boot().run(function* (t) {
+ *   const lock = new Rwlock(t.k, "my_rwlock");
+ *   yield* write_lock(t, lock);
+ *   assertEquals(lock.owner, t);
+ *   yield* write_unlock(t, lock);
+ *   assertEquals(lock.owner, null);
+ * });
+ * ```
+ */
 export function* write_lock(t: Thread, lock: Rwlock): Steps {
   enter(t, _WRITE_LOCK);
   preempt_disable(t);
@@ -76,7 +139,23 @@ function* write_lock_failed(t: Thread, lock: Rwlock): Steps {
   leave(t);
 }
 
-/** Ends {@linkcode write_lock}. */
+/**
+ * Ends {@linkcode write_lock}.
+ *
+ * Linux: kernel/spinlock.c.
+ *
+ * @example
+ * ```ts
+ * import { boot, KernelBug, Rwlock, write_unlock } from "@vmaplab/vmaplab";
+ * import { assertThrows } from "@std/assert";
+ *
+ * assertThrows(
+ *   () => boot().run((t) => write_unlock(t, new Rwlock(t.k, "my_rwlock"))),
+ *   KernelBug,
+ *   "wrong owner of my_rwlock",
+ * );
+ * ```
+ */
 export function* write_unlock(t: Thread, lock: Rwlock): Steps {
   enter(t, _WRITE_UNLOCK);
   if (lock.owner !== t) BUG(t, `wrong owner of ${lock.name}`);
@@ -87,7 +166,28 @@ export function* write_unlock(t: Thread, lock: Rwlock): Steps {
   leave(t);
 }
 
-/** Spins until no writer is inside. Context: any; preemption stays off. */
+/**
+ * Spins until no writer is inside.
+ *
+ * Context: any; preemption stays off.
+ *
+ * Linux: kernel/spinlock.c.
+ *
+ * @example
+ * ```ts
+ * import { boot, read_lock, read_unlock, Rwlock } from "@vmaplab/vmaplab";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const readers = boot().run(function* (t) {
+ *   const lock = new Rwlock(t.k, "my_rwlock");
+ *   yield* read_lock(t, lock);
+ *   const inside = lock.readers;
+ *   yield* read_unlock(t, lock);
+ *   return [inside, lock.readers];
+ * });
+ * assertEquals(readers, [1, 0]);
+ * ```
+ */
 export function* read_lock(t: Thread, lock: Rwlock): Steps {
   enter(t, _READ_LOCK);
   preempt_disable(t);
@@ -113,7 +213,23 @@ export function* read_lock(t: Thread, lock: Rwlock): Steps {
   leave(t);
 }
 
-/** Ends {@linkcode read_lock}. */
+/**
+ * Ends {@linkcode read_lock}.
+ *
+ * Linux: kernel/spinlock.c.
+ *
+ * @example
+ * ```ts
+ * import { boot, KernelBug, read_unlock, Rwlock } from "@vmaplab/vmaplab";
+ * import { assertThrows } from "@std/assert";
+ *
+ * assertThrows(
+ *   () => boot().run((t) => read_unlock(t, new Rwlock(t.k, "my_rwlock"))),
+ *   KernelBug,
+ *   "my_rwlock is not held for reading",
+ * );
+ * ```
+ */
 export function* read_unlock(t: Thread, lock: Rwlock): Steps {
   enter(t, _READ_UNLOCK);
   if (lock.readers === 0) BUG(t, `${lock.name} is not held for reading`);
@@ -124,14 +240,63 @@ export function* read_unlock(t: Thread, lock: Rwlock): Steps {
   leave(t);
 }
 
-/** {@linkcode write_lock} with interrupts off. */
+/**
+ * {@linkcode write_lock} with interrupts off.
+ *
+ * Linux: kernel/spinlock.c.
+ *
+ * @example
+ * ```ts
+ * import {
+ *   boot,
+ *   irqs_disabled,
+ *   Rwlock,
+ *   write_lock_irqsave,
+ *   write_unlock_irqrestore,
+ * } from "@vmaplab/vmaplab";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const off = boot().run(function* (t) {
+ *   const lock = new Rwlock(t.k, "my_rwlock");
+ *   const flags = yield* write_lock_irqsave(t, lock);
+ *   const inside = irqs_disabled(t);
+ *   yield* write_unlock_irqrestore(t, lock, flags);
+ *   return [inside, irqs_disabled(t)];
+ * });
+ * assertEquals(off, [true, false]);
+ * ```
+ */
 export function* write_lock_irqsave(t: Thread, lock: Rwlock): Steps<boolean> {
   const flags = local_irq_save(t);
   yield* write_lock(t, lock);
   return flags;
 }
 
-/** Ends {@linkcode write_lock_irqsave}. */
+/**
+ * Ends {@linkcode write_lock_irqsave}.
+ *
+ * Linux: kernel/spinlock.c.
+ *
+ * @example
+ * ```ts
+ * import {
+ *   boot,
+ *   irqs_disabled,
+ *   Rwlock,
+ *   write_lock_irqsave,
+ *   write_unlock_irqrestore,
+ * } from "@vmaplab/vmaplab";
+ * import { assert, assertFalse } from "@std/assert";
+ *
+ * boot().run(function* (t) {
+ *   const lock = new Rwlock(t.k, "my_rwlock");
+ *   const flags = yield* write_lock_irqsave(t, lock);
+ *   assert(flags); // interrupts had been on, and are again after this
+ *   yield* write_unlock_irqrestore(t, lock, flags);
+ *   assertFalse(irqs_disabled(t));
+ * });
+ * ```
+ */
 export function* write_unlock_irqrestore(
   t: Thread,
   lock: Rwlock,

@@ -9,7 +9,38 @@ import type { Kernel } from "../kernel.ts";
 import type { Thread } from "../thread.ts";
 import { spin_lock, spin_unlock, Spinlock } from "./spinlock.ts";
 
-/** A sequence lock; its sequence and its lock share a line, with the data as a rule. */
+/**
+ * A sequence lock; its sequence and its lock share a line, with the data as a
+ * rule.
+ *
+ * Linux: include/linux/seqlock.h.
+ *
+ * @example
+ * ```ts
+ * import {
+ *   boot,
+ *   read_seqbegin,
+ *   read_seqretry,
+ *   Seqlock,
+ *   write_seqlock,
+ *   write_sequnlock,
+ * } from "@vmaplab/vmaplab";
+ * import { assertEquals, assertFalse } from "@std/assert";
+ *
+ * const pair = boot().run(function* (t) {
+ *   const lock = new Seqlock(t.k, "my_seqlock");
+ *   const time = { s: 0, ns: 0 };
+ *   yield* write_seqlock(t, lock);
+ *   Object.assign(time, { s: 1, ns: 500 });
+ *   yield* write_sequnlock(t, lock);
+ *   const seq = yield* read_seqbegin(t, lock);
+ *   const copy = [time.s, time.ns];
+ *   assertFalse(yield* read_seqretry(t, lock, seq));
+ *   return copy;
+ * });
+ * assertEquals(pair, [1, 500]);
+ * ```
+ */
 export class Seqlock {
   /** What writers take. */
   readonly lock: Spinlock;
@@ -28,7 +59,27 @@ export class Seqlock {
   }
 }
 
-/** Starts to read. @returns What {@linkcode read_seqretry} wants. Context: any. */
+/**
+ * Starts to read.
+ *
+ * Context: any.
+ *
+ * Linux: include/linux/seqlock.h.
+ *
+ * @returns What {@linkcode read_seqretry} wants.
+ *
+ * @example
+ * ```ts
+ * import { boot, read_seqbegin, Seqlock } from "@vmaplab/vmaplab";
+ * import { assert } from "@std/assert";
+ *
+ * const even = boot().run(function* (t) {
+ *   const seq = yield* read_seqbegin(t, new Seqlock(t.k, "my_seqlock"));
+ *   return seq % 2 === 0;
+ * });
+ * assert(even);
+ * ```
+ */
 export function* read_seqbegin(t: Thread, sl: Seqlock): Steps<number> {
   charge(t, 4);
   const seen = yield* load(t, sl.sequence);
@@ -36,7 +87,35 @@ export function* read_seqbegin(t: Thread, sl: Seqlock): Steps<number> {
   return yield* spin_until(t, sl.sequence, 1, 0);
 }
 
-/** Ends to read. @returns Whether it must be done again. */
+/**
+ * Ends to read.
+ *
+ * Linux: include/linux/seqlock.h.
+ *
+ * @returns Whether it must be done again.
+ *
+ * @example
+ * ```ts
+ * import {
+ *   boot,
+ *   read_seqbegin,
+ *   read_seqretry,
+ *   Seqlock,
+ *   write_seqlock,
+ *   write_sequnlock,
+ * } from "@vmaplab/vmaplab";
+ * import { assert } from "@std/assert";
+ *
+ * const again = boot().run(function* (t) {
+ *   const lock = new Seqlock(t.k, "my_seqlock");
+ *   const seq = yield* read_seqbegin(t, lock);
+ *   yield* write_seqlock(t, lock); // somebody writes meanwhile
+ *   yield* write_sequnlock(t, lock);
+ *   return yield* read_seqretry(t, lock, seq);
+ * });
+ * assert(again);
+ * ```
+ */
 export function* read_seqretry(
   t: Thread,
   sl: Seqlock,
@@ -46,13 +125,59 @@ export function* read_seqretry(
   return (yield* load(t, sl.sequence)) !== start;
 }
 
-/** Locks readers and writers out. Context: as {@linkcode spin_lock}. */
+/**
+ * Locks readers and writers out.
+ *
+ * Context: as {@linkcode spin_lock}.
+ *
+ * Linux: include/linux/seqlock.h.
+ *
+ * @example
+ * ```ts
+ * import {
+ *   boot,
+ *   Seqlock,
+ *   write_seqlock,
+ *   write_sequnlock,
+ * } from "@vmaplab/vmaplab";
+ * import { assertEquals } from "@std/assert";
+ *
+ * boot().run(function* (t) {
+ *   const lock = new Seqlock(t.k, "my_seqlock");
+ *   yield* write_seqlock(t, lock);
+ *   assertEquals(lock.sequence.value % 2, 1); // readers wait
+ *   yield* write_sequnlock(t, lock);
+ * });
+ * ```
+ */
 export function* write_seqlock(t: Thread, sl: Seqlock): Steps {
   yield* spin_lock(t, sl.lock);
   yield* store(t, sl.sequence, (sl.sequence.value + 1) | 0);
 }
 
-/** Ends {@linkcode write_seqlock}. */
+/**
+ * Ends {@linkcode write_seqlock}.
+ *
+ * Linux: include/linux/seqlock.h.
+ *
+ * @example
+ * ```ts
+ * import {
+ *   boot,
+ *   Seqlock,
+ *   write_seqlock,
+ *   write_sequnlock,
+ * } from "@vmaplab/vmaplab";
+ * import { assertEquals } from "@std/assert";
+ *
+ * boot().run(function* (t) {
+ *   const lock = new Seqlock(t.k, "my_seqlock");
+ *   yield* write_seqlock(t, lock);
+ *   yield* write_sequnlock(t, lock);
+ *   assertEquals(lock.sequence.value, 2);
+ * });
+ * ```
+ */
 export function* write_sequnlock(t: Thread, sl: Seqlock): Steps {
   yield* store(t, sl.sequence, (sl.sequence.value + 1) | 0);
   yield* spin_unlock(t, sl.lock);

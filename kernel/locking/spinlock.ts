@@ -39,7 +39,46 @@ const _SPIN_UNLOCK = ksym("_spin_unlock");
 const TICKET_SHIFT = 16;
 const OWNER_MASK = 0xffff;
 
-/** One spinlock. Tickets: next in the high half, owner's in the low half. */
+/**
+ * One spinlock. Tickets: next in the high half, owner's in the low half.
+ *
+ * Linux: arch/x86/include/asm/spinlock.h.
+ *
+ * @example
+ * ```ts
+ * import {
+ *   boot,
+ *   kthread_join,
+ *   kthread_run,
+ *   spin_lock,
+ *   spin_unlock,
+ *   Spinlock,
+ *   Thread,
+ * } from "@vmaplab/vmaplab";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const booted = boot();
+ * let count = 0; // guarded by the lock
+ * booted.run(function* (t) {
+ *   const lock = new Spinlock(t.k, "my_lock");
+ *   const threads: Thread[] = [];
+ *   for (let i = 0; i < 4; i++) {
+ *     threads.push(
+ *       yield* kthread_run(t, function* (self) {
+ *         for (let n = 0; n < 50; n++) {
+ *           yield* spin_lock(self, lock);
+ *           count++;
+ *           yield* spin_unlock(self, lock);
+ *         }
+ *       }, `adder/${i}`),
+ *     );
+ *   }
+ *   for (const p of threads) yield* kthread_join(t, p);
+ * });
+ * assertEquals(count, 200);
+ * assertEquals(booted.kernel.lockStats.get("my_lock").acquisitions, 200);
+ * ```
+ */
 export class Spinlock extends LockOwner {
   /** The lock word. */
   readonly slock: Cell<number>;
@@ -105,6 +144,23 @@ class Given implements OpEnd {
  *
  * Not a generator: taking a lock is the hottest thing that a kernel does, and
  * the operation's own iterator saves one per acquisition.
+ *
+ * Linux: kernel/spinlock.c.
+ *
+ * @example
+ * ```ts
+ * import { boot, spin_lock, spin_unlock, Spinlock } from "@vmaplab/vmaplab";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const inside = boot().run(function* (t) {
+ *   const lock = new Spinlock(t.k, "my_lock");
+ *   yield* spin_lock(t, lock);
+ *   const { preempt_count } = t; // 1: no sleeping until the release
+ *   yield* spin_unlock(t, lock);
+ *   return preempt_count;
+ * });
+ * assertEquals(inside, 1);
+ * ```
  */
 export function spin_lock(t: Thread, lock: Spinlock): Steps {
   enter(t, _SPIN_LOCK);
@@ -128,7 +184,25 @@ function* test_and_set_lock(t: Thread, lock: Spinlock): Steps {
   leave(t);
 }
 
-/** Takes `lock` if it is free. @returns Whether this CPU holds it now. */
+/**
+ * Takes `lock` if it is free.
+ *
+ * Linux: kernel/spinlock.c.
+ *
+ * @returns Whether this CPU holds it now.
+ *
+ * @example
+ * ```ts
+ * import { boot, spin_trylock, Spinlock } from "@vmaplab/vmaplab";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const got = boot().run(function* (t) {
+ *   const lock = new Spinlock(t.k, "my_lock");
+ *   return [yield* spin_trylock(t, lock), yield* spin_trylock(t, lock)];
+ * });
+ * assertEquals(got, [true, false]);
+ * ```
+ */
 export function* spin_trylock(t: Thread, lock: Spinlock): Steps<boolean> {
   enter(t, _SPIN_LOCK);
   preempt_disable(t);
@@ -153,7 +227,23 @@ function* trylock(t: Thread, lock: Spinlock): Steps<boolean> {
   return (yield* cmpxchg(t, lock.slock, seen, taken)) === seen;
 }
 
-/** Gives `lock` up. Only its owner may. */
+/**
+ * Gives `lock` up. Only its owner may.
+ *
+ * Linux: kernel/spinlock.c.
+ *
+ * @example
+ * ```ts
+ * import { boot, KernelBug, spin_unlock, Spinlock } from "@vmaplab/vmaplab";
+ * import { assertThrows } from "@std/assert";
+ *
+ * assertThrows(
+ *   () => boot().run((t) => spin_unlock(t, new Spinlock(t.k, "my_lock"))),
+ *   KernelBug,
+ *   "wrong owner of my_lock",
+ * );
+ * ```
+ */
 export function spin_unlock(t: Thread, lock: Spinlock): Steps {
   enter(t, _SPIN_UNLOCK);
   if (lock.owner !== t) BUG(t, `wrong owner of ${lock.name}`);
@@ -170,14 +260,64 @@ function* store_unlock(t: Thread, lock: Spinlock): Steps {
   leave(t);
 }
 
-/** {@linkcode spin_lock} with interrupts off. @returns What {@linkcode spin_unlock_irqrestore} wants. */
+/**
+ * {@linkcode spin_lock} with interrupts off.
+ *
+ * Linux: kernel/spinlock.c.
+ *
+ * @returns What {@linkcode spin_unlock_irqrestore} wants.
+ *
+ * @example
+ * ```ts
+ * import {
+ *   boot,
+ *   irqs_disabled,
+ *   spin_lock_irqsave,
+ *   spin_unlock_irqrestore,
+ *   Spinlock,
+ * } from "@vmaplab/vmaplab";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const off = boot().run(function* (t) {
+ *   const lock = new Spinlock(t.k, "my_lock");
+ *   const flags = yield* spin_lock_irqsave(t, lock);
+ *   const inside = irqs_disabled(t);
+ *   yield* spin_unlock_irqrestore(t, lock, flags);
+ *   return [inside, irqs_disabled(t)];
+ * });
+ * assertEquals(off, [true, false]);
+ * ```
+ */
 export function* spin_lock_irqsave(t: Thread, lock: Spinlock): Steps<boolean> {
   const flags = local_irq_save(t);
   yield* spin_lock(t, lock);
   return flags;
 }
 
-/** Ends {@linkcode spin_lock_irqsave}. */
+/**
+ * Ends {@linkcode spin_lock_irqsave}.
+ *
+ * Linux: kernel/spinlock.c.
+ *
+ * @example
+ * ```ts
+ * import {
+ *   boot,
+ *   irqs_disabled,
+ *   spin_lock_irqsave,
+ *   spin_unlock_irqrestore,
+ *   Spinlock,
+ * } from "@vmaplab/vmaplab";
+ * import { assertFalse } from "@std/assert";
+ *
+ * boot().run(function* (t) {
+ *   const lock = new Spinlock(t.k, "my_lock");
+ *   const flags = yield* spin_lock_irqsave(t, lock);
+ *   yield* spin_unlock_irqrestore(t, lock, flags);
+ *   assertFalse(irqs_disabled(t)); // as before
+ * });
+ * ```
+ */
 export function* spin_unlock_irqrestore(
   t: Thread,
   lock: Spinlock,
@@ -187,25 +327,117 @@ export function* spin_unlock_irqrestore(
   local_irq_restore(t, flags);
 }
 
-/** {@linkcode spin_lock} with interrupts off, which had been on. */
+/**
+ * {@linkcode spin_lock} with interrupts off, which had been on.
+ *
+ * Linux: kernel/spinlock.c.
+ *
+ * @example
+ * ```ts
+ * import {
+ *   boot,
+ *   irqs_disabled,
+ *   spin_lock_irq,
+ *   spin_unlock_irq,
+ *   Spinlock,
+ * } from "@vmaplab/vmaplab";
+ * import { assert } from "@std/assert";
+ *
+ * boot().run(function* (t) {
+ *   const lock = new Spinlock(t.k, "my_lock");
+ *   yield* spin_lock_irq(t, lock);
+ *   assert(irqs_disabled(t));
+ *   yield* spin_unlock_irq(t, lock);
+ * });
+ * ```
+ */
 export function* spin_lock_irq(t: Thread, lock: Spinlock): Steps {
   local_irq_disable(t);
   yield* spin_lock(t, lock);
 }
 
-/** Ends {@linkcode spin_lock_irq}. */
+/**
+ * Ends {@linkcode spin_lock_irq}.
+ *
+ * Linux: kernel/spinlock.c.
+ *
+ * @example
+ * ```ts
+ * import {
+ *   boot,
+ *   irqs_disabled,
+ *   spin_lock_irq,
+ *   spin_unlock_irq,
+ *   Spinlock,
+ * } from "@vmaplab/vmaplab";
+ * import { assertFalse } from "@std/assert";
+ *
+ * boot().run(function* (t) {
+ *   const lock = new Spinlock(t.k, "my_lock");
+ *   yield* spin_lock_irq(t, lock);
+ *   yield* spin_unlock_irq(t, lock);
+ *   assertFalse(irqs_disabled(t)); // on, whatever they were before
+ * });
+ * ```
+ */
 export function* spin_unlock_irq(t: Thread, lock: Spinlock): Steps {
   BUG_ON(t, !irqs_disabled(t), `${lock.name} released with interrupts on`);
   yield* spin_unlock(t, lock);
   local_irq_enable(t);
 }
 
-/** Whether anybody holds `lock`: a debugging look that costs nothing. */
+/**
+ * Whether anybody holds `lock`: a debugging look that costs nothing.
+ *
+ * Linux: include/linux/spinlock.h.
+ *
+ * @example
+ * ```ts
+ * import {
+ *   boot,
+ *   spin_is_locked,
+ *   spin_lock,
+ *   spin_unlock,
+ *   Spinlock,
+ * } from "@vmaplab/vmaplab";
+ * import { assert, assertFalse } from "@std/assert";
+ *
+ * boot().run(function* (t) {
+ *   const lock = new Spinlock(t.k, "my_lock");
+ *   yield* spin_lock(t, lock);
+ *   assert(spin_is_locked(lock));
+ *   yield* spin_unlock(t, lock);
+ *   assertFalse(spin_is_locked(lock));
+ * });
+ * ```
+ */
 export function spin_is_locked(lock: Spinlock): boolean {
   return lock.owner !== null;
 }
 
-/** Opens a helper that works on what `lock` guards. */
+/**
+ * Opens a helper that works on what `lock` guards.
+ *
+ * @example
+ * ```ts
+ * import {
+ *   boot,
+ *   KernelBug,
+ *   lockdep_assert_held,
+ *   Spinlock,
+ * } from "@vmaplab/vmaplab";
+ * import { assert, assertThrows } from "@std/assert";
+ *
+ * const error = assertThrows(
+ *   () =>
+ *     boot().run(function* (t) {
+ *       lockdep_assert_held(t, new Spinlock(t.k, "my_lock"));
+ *     }),
+ *   KernelBug,
+ * );
+ * assert(error.headline.endsWith("my_lock not held"));
+ * ```
+ */
 export function lockdep_assert_held(t: Thread, lock: LockOwner): void {
   BUG_ON(t, lock.owner !== t, `${lock.stats.name} not held`);
 }

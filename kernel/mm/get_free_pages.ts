@@ -19,7 +19,26 @@ import {
 /**
  * The direct-map address of a block; see {@linkcode alloc_pages}.
  *
+ * Linux: mm/page_alloc.c.
+ *
  * @returns Low 48 bits; 0 if there is none.
+ *
+ * @example
+ * ```ts
+ * import {
+ *   __get_free_pages,
+ *   boot,
+ *   free_pages,
+ *   GFP_KERNEL,
+ *   vstore,
+ * } from "@vmaplab/vmaplab";
+ *
+ * boot().run(function* (t) {
+ *   const addr = yield* __get_free_pages(t, GFP_KERNEL, 2); // 4 pages
+ *   yield* vstore(t, addr + 3 * 4096, 8, 1); // direct map: always mapped
+ *   yield* free_pages(t, addr, 2);
+ * });
+ * ```
  */
 export function* __get_free_pages(
   t: Thread,
@@ -31,22 +50,112 @@ export function* __get_free_pages(
   return page === null ? 0 : page_address(t.k, page);
 }
 
-/** {@linkcode __get_free_pages} of one page. */
+/**
+ * {@linkcode __get_free_pages} of one page.
+ *
+ * Linux: mm/page_alloc.c.
+ *
+ * @example
+ * ```ts
+ * import {
+ *   __get_free_page,
+ *   boot,
+ *   free_page,
+ *   GFP_KERNEL,
+ *   IS_ALIGNED,
+ * } from "@vmaplab/vmaplab";
+ * import { assert } from "@std/assert";
+ *
+ * const aligned = boot().run(function* (t) {
+ *   const addr = yield* __get_free_page(t, GFP_KERNEL);
+ *   yield* free_page(t, addr);
+ *   return IS_ALIGNED(addr, 4096);
+ * });
+ * assert(aligned);
+ * ```
+ */
 export function __get_free_page(t: Thread, gfp: number): Steps<number> {
   return __get_free_pages(t, gfp, 0);
 }
 
-/** {@linkcode __get_free_page}, zeroed. */
+/**
+ * {@linkcode __get_free_page}, zeroed.
+ *
+ * Linux: mm/page_alloc.c.
+ *
+ * @example
+ * ```ts
+ * import {
+ *   boot,
+ *   free_page,
+ *   get_zeroed_page,
+ *   GFP_KERNEL,
+ *   vload,
+ * } from "@vmaplab/vmaplab";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const word = boot().run(function* (t) {
+ *   const addr = yield* get_zeroed_page(t, GFP_KERNEL);
+ *   const value = yield* vload(t, addr + 8, 8);
+ *   yield* free_page(t, addr);
+ *   return value;
+ * });
+ * assertEquals(word, 0);
+ * ```
+ */
 export function get_zeroed_page(t: Thread, gfp: number): Steps<number> {
   return __get_free_pages(t, gfp | __GFP_ZERO, 0);
 }
 
-/** Frees what {@linkcode __get_free_pages} returned; 0 is fine. */
+/**
+ * Frees what {@linkcode __get_free_pages} returned; 0 is fine.
+ *
+ * Linux: mm/page_alloc.c.
+ *
+ * @example
+ * ```ts
+ * import {
+ *   __get_free_pages,
+ *   boot,
+ *   free_pages,
+ *   GFP_KERNEL,
+ *   nr_free_pages,
+ * } from "@vmaplab/vmaplab";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const leaked = boot().run(function* (t) {
+ *   const before = nr_free_pages(t.k);
+ *   const addr = yield* __get_free_pages(t, GFP_KERNEL, 3);
+ *   yield* free_pages(t, addr, 3);
+ *   return before - nr_free_pages(t.k);
+ * });
+ * assertEquals(leaked, 0);
+ * ```
+ */
 export function* free_pages(t: Thread, addr: number, order: number): Steps {
   if (addr !== 0) yield* __free_pages(t, virt_to_page(t.k, addr), order);
 }
 
-/** {@linkcode free_pages} of one page. */
+/**
+ * {@linkcode free_pages} of one page.
+ *
+ * Linux: mm/page_alloc.c.
+ *
+ * @example
+ * ```ts
+ * import {
+ *   __get_free_page,
+ *   boot,
+ *   free_page,
+ *   GFP_KERNEL,
+ * } from "@vmaplab/vmaplab";
+ *
+ * boot().run(function* (t) {
+ *   yield* free_page(t, yield* __get_free_page(t, GFP_KERNEL));
+ *   yield* free_page(t, 0); // fine
+ * });
+ * ```
+ */
 export function free_page(t: Thread, addr: number): Steps {
   return free_pages(t, addr, 0);
 }

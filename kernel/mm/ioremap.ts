@@ -31,7 +31,22 @@ const PHYS_LIMIT = 2 ** 40;
  *
  * Context: process; may sleep.
  *
+ * Linux: arch/x86/mm/ioremap.c.
+ *
  * @returns The address of `phys` itself, aligned or not; 0 = failed.
+ *
+ * @example
+ * ```ts
+ * import { boot, ioremap_nocache, vmalloc_to_pfn } from "@vmaplab/vmaplab";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const pfn = boot().run(function* (t) {
+ *   const bar = 0xf_0000_0000;
+ *   const regs = yield* ioremap_nocache(t, bar, 4096);
+ *   return vmalloc_to_pfn(t, regs);
+ * });
+ * assertEquals(pfn, 0xf_0000_0000 / 4096);
+ * ```
  */
 export function ioremap_nocache(
   t: Thread,
@@ -41,7 +56,26 @@ export function ioremap_nocache(
   return __ioremap_caller(t, phys, size, PAGE_KERNEL_NOCACHE, caller_of(t));
 }
 
-/** {@linkcode ioremap_nocache}: on x86 they are the same. */
+/**
+ * {@linkcode ioremap_nocache}: on x86 they are the same.
+ *
+ * Linux: arch/x86/mm/ioremap.c.
+ *
+ * @example
+ * ```ts
+ * import { boot, ioremap, iounmap } from "@vmaplab/vmaplab";
+ * import { assertEquals } from "@std/assert";
+ *
+ * boot().run(function* (t) {
+ *   const { memory } = t.machine;
+ *   const bar = memory.nrFrames * memory.pageBytes; // above all RAM
+ *   const regs = yield* ioremap(t, bar + 0x10, 64);
+ *   assertEquals(regs % 4096, 0x10);
+ *   yield* iounmap(t, regs);
+ *   assertEquals(yield* ioremap(t, 0, 64), 0); // RAM is refused
+ * });
+ * ```
+ */
 export const ioremap: typeof ioremap_nocache = ioremap_nocache;
 
 /** {@linkcode ioremap_nocache} with a choice of protection. */
@@ -92,7 +126,24 @@ export function* __ioremap_caller(
   return IS_ERR_VALUE(nr) ? 0 : addr + offset;
 }
 
-/** Unmaps what {@linkcode ioremap} returned. */
+/**
+ * Unmaps what {@linkcode ioremap} returned.
+ *
+ * Linux: arch/x86/mm/ioremap.c.
+ *
+ * @example
+ * ```ts
+ * import { boot, ioremap, iounmap } from "@vmaplab/vmaplab";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const areas = boot().run(function* (t) {
+ *   const before = t.k.vmalloc.nr_vm_structs;
+ *   yield* iounmap(t, yield* ioremap(t, 0xf_0000_0000, 4096));
+ *   return t.k.vmalloc.nr_vm_structs - before;
+ * });
+ * assertEquals(areas, 0);
+ * ```
+ */
 export function* iounmap(t: Thread, addr: number): Steps {
   const { start, end, page_size } = t.k.vmalloc;
   if (addr < start || addr >= end) return; // direct map: was never mapped

@@ -38,7 +38,30 @@ const KMEM_CACHE_INIT = ksym("kmem_cache_init");
 /** Largest request, bytes (KMALLOC_MAX_SIZE is 32 MiB or the largest block). */
 const KMALLOC_LIMIT = 2 ** 25;
 
-/** A nameless buffer: its bytes are those of memory at `paddr`. */
+/**
+ * A nameless buffer: its bytes are those of memory at `paddr`.
+ *
+ * @example
+ * ```ts
+ * import {
+ *   boot,
+ *   GFP_KERNEL,
+ *   kmalloc,
+ *   KmallocObject,
+ *   ksize,
+ *   pstore,
+ * } from "@vmaplab/vmaplab";
+ * import { assert, assertEquals } from "@std/assert";
+ *
+ * const size = boot().run(function* (t) {
+ *   const obj = yield* kmalloc(t, 100, GFP_KERNEL);
+ *   assert(obj instanceof KmallocObject);
+ *   yield* pstore(t, obj.paddr, 8, 1); // its bytes
+ *   return ksize(obj);
+ * });
+ * assertEquals(size, 128);
+ * ```
+ */
 export class KmallocObject extends SlabObject {}
 
 /** What kmalloc() hands out of. */
@@ -92,7 +115,21 @@ export function kmem_cache_init(t: Thread): void {
  *
  * Context: any without __GFP_WAIT; process, interrupts on, with it.
  *
+ * Linux: include/linux/slab_def.h.
+ *
  * @returns `null` if there is none or it is too much.
+ *
+ * @example
+ * ```ts
+ * import { boot, GFP_KERNEL, kfree, kmalloc } from "@vmaplab/vmaplab";
+ * import { assert } from "@std/assert";
+ *
+ * boot().run(function* (t) {
+ *   const buf = yield* kmalloc(t, 200, GFP_KERNEL);
+ *   assert(buf !== null); // null = no memory
+ *   yield* kfree(t, buf);
+ * });
+ * ```
  */
 export function kmalloc(
   t: Thread,
@@ -102,7 +139,31 @@ export function kmalloc(
   return kmalloc_node(t, bytes, gfp, -1);
 }
 
-/** {@linkcode kmalloc} from `node`'s memory if there is any; -1 = this CPU's. */
+/**
+ * {@linkcode kmalloc} from `node`'s memory if there is any; -1 = this CPU's.
+ *
+ * Linux: include/linux/slab_def.h.
+ *
+ * @example
+ * ```ts
+ * import {
+ *   boot,
+ *   GFP_KERNEL,
+ *   kfree,
+ *   kmalloc_node,
+ *   pfn_to_page,
+ * } from "@vmaplab/vmaplab";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const node = boot().run(function* (t) {
+ *   const buf = (yield* kmalloc_node(t, 64, GFP_KERNEL, 1))!;
+ *   const page = pfn_to_page(t.k, Math.floor(buf.paddr / 4096));
+ *   yield* kfree(t, buf);
+ *   return page.node;
+ * });
+ * assertEquals(node, 1);
+ * ```
+ */
 export function kmalloc_node(
   t: Thread,
   bytes: number,
@@ -137,7 +198,23 @@ export function kmalloc_node(
     : cache_alloc_slow(t, cache, gfp, __KMALLOC);
 }
 
-/** {@linkcode kmalloc}, zeroed. */
+/**
+ * {@linkcode kmalloc}, zeroed.
+ *
+ * Linux: include/linux/slab.h.
+ *
+ * @example
+ * ```ts
+ * import { boot, GFP_KERNEL, kzalloc, pload } from "@vmaplab/vmaplab";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const word = boot().run(function* (t) {
+ *   const buf = (yield* kzalloc(t, 64, GFP_KERNEL))!;
+ *   return yield* pload(t, buf.paddr + 56, 8);
+ * });
+ * assertEquals(word, 0);
+ * ```
+ */
 export function kzalloc(
   t: Thread,
   bytes: number,
@@ -146,7 +223,26 @@ export function kzalloc(
   return kmalloc_node(t, bytes, gfp | __GFP_ZERO, -1);
 }
 
-/** Frees what {@linkcode kmalloc}, or any cache, returned; `null` is fine. Context: any. */
+/**
+ * Frees what {@linkcode kmalloc}, or any cache, returned; `null` is fine.
+ *
+ * Context: any.
+ *
+ * Linux: mm/slab.c.
+ *
+ * @example
+ * ```ts
+ * import { boot, GFP_KERNEL, kfree, kmalloc } from "@vmaplab/vmaplab";
+ * import { assertEquals } from "@std/assert";
+ *
+ * boot().run(function* (t) {
+ *   const before = t.k.slab.inUse().get("size-64");
+ *   yield* kfree(t, yield* kmalloc(t, 64, GFP_KERNEL));
+ *   yield* kfree(t, null); // fine
+ *   assertEquals(t.k.slab.inUse().get("size-64"), before);
+ * });
+ * ```
+ */
 export function kfree(t: Thread, obj: SlabObject | null): Steps {
   if (obj === null) return DONE;
   enter(t, KFREE);
@@ -165,7 +261,22 @@ export function kfree(t: Thread, obj: SlabObject | null): Steps {
   return DONE;
 }
 
-/** Bytes that `obj` really has; 0 for `null`. */
+/**
+ * Bytes that `obj` really has; 0 for `null`.
+ *
+ * Linux: mm/slab.c.
+ *
+ * @example
+ * ```ts
+ * import { boot, GFP_KERNEL, kmalloc, ksize } from "@vmaplab/vmaplab";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const size = boot().run(function* (t) {
+ *   return ksize(yield* kmalloc(t, 33, GFP_KERNEL));
+ * });
+ * assertEquals(size, 64);
+ * ```
+ */
 export function ksize(obj: SlabObject | null): number {
   return obj?._slab?.cache.objectBytes ?? 0;
 }

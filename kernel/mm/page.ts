@@ -58,7 +58,21 @@ const FLAG_NAMES: readonly (readonly [number, string])[] = [
   [PG_buddy, "buddy"],
 ];
 
-/** One frame's page; made by {@linkcode pfn_to_page} alone. */
+/**
+ * One frame's page; made by {@linkcode pfn_to_page} alone.
+ *
+ * Linux: include/linux/mm_types.h.
+ *
+ * @example
+ * ```ts
+ * import { alloc_page, boot, GFP_KERNEL, Page } from "@vmaplab/vmaplab";
+ * import { assert, assertEquals } from "@std/assert";
+ *
+ * const page = boot().run((t) => alloc_page(t, GFP_KERNEL));
+ * assert(page instanceof Page);
+ * assertEquals([page._count, page.node], [1, 0]);
+ * ```
+ */
 export class Page {
   /** Users; atomic: change it through {@linkcode get_page} and {@linkcode put_page}. */
   _count = 0;
@@ -99,12 +113,48 @@ export class Page {
   }
 }
 
-/** The page of frame `pfn`, made if it is new. RangeError if there is no such RAM. */
+/**
+ * The page of frame `pfn`, made if it is new. RangeError if there is no such
+ * RAM.
+ *
+ * Linux: include/asm-generic/memory_model.h.
+ *
+ * @example
+ * ```ts
+ * import { boot, pfn_to_page } from "@vmaplab/vmaplab";
+ * import { assertEquals, assertThrows } from "@std/assert";
+ *
+ * const { kernel } = boot();
+ * assertEquals(pfn_to_page(kernel, 1000).pfn, 1000);
+ * assertThrows(() => pfn_to_page(kernel, 2 ** 30), RangeError);
+ * ```
+ */
 export function pfn_to_page(k: Kernel, pfn: number): Page {
   return k.pages.page(pfn);
 }
 
-/** Frame number of `page`. */
+/**
+ * Frame number of `page`.
+ *
+ * Linux: include/asm-generic/memory_model.h.
+ *
+ * @example
+ * ```ts
+ * import {
+ *   alloc_page,
+ *   boot,
+ *   GFP_KERNEL,
+ *   page_to_pfn,
+ *   pfn_to_page,
+ * } from "@vmaplab/vmaplab";
+ * import { assert } from "@std/assert";
+ *
+ * boot().run(function* (t) {
+ *   const page = (yield* alloc_page(t, GFP_KERNEL))!;
+ *   assert(pfn_to_page(t.k, page_to_pfn(page)) === page);
+ * });
+ * ```
+ */
 export function page_to_pfn(page: Page): number {
   return page.pfn;
 }
@@ -114,26 +164,117 @@ export function pfn_valid(k: Kernel, pfn: number): boolean {
   return k.pages.hasPage(pfn);
 }
 
-/** Direct-map address of `page`, low 48 bits; 0 if it has none (high memory). */
+/**
+ * Direct-map address of `page`, low 48 bits; 0 if it has none (high memory).
+ *
+ * Linux: include/linux/mm.h.
+ *
+ * @example
+ * ```ts
+ * import {
+ *   alloc_page,
+ *   boot,
+ *   GFP_KERNEL,
+ *   page_address,
+ *   pload,
+ *   vstore,
+ * } from "@vmaplab/vmaplab";
+ * import { assertEquals } from "@std/assert";
+ *
+ * boot().run(function* (t) {
+ *   const page = (yield* alloc_page(t, GFP_KERNEL))!;
+ *   const addr = page_address(t.k, page);
+ *   yield* vstore(t, addr, 8, 5);
+ *   assertEquals(yield* pload(t, page.pfn * 4096, 8), 5);
+ * });
+ * ```
+ */
 export function page_address(k: Kernel, page: Page): number {
   const pages = k.pages;
   if (page.zone.isHighmem) return 0;
   return pages.directMapStart + page.pfn * pages.pageBytes;
 }
 
-/** The page at direct-map address `vaddr`. */
+/**
+ * The page at direct-map address `vaddr`.
+ *
+ * Linux: include/linux/mm.h.
+ *
+ * @example
+ * ```ts
+ * import {
+ *   alloc_page,
+ *   boot,
+ *   GFP_KERNEL,
+ *   page_address,
+ *   virt_to_page,
+ * } from "@vmaplab/vmaplab";
+ * import { assert } from "@std/assert";
+ *
+ * boot().run(function* (t) {
+ *   const page = (yield* alloc_page(t, GFP_KERNEL))!;
+ *   assert(virt_to_page(t.k, page_address(t.k, page) + 100) === page);
+ * });
+ * ```
+ */
 export function virt_to_page(k: Kernel, vaddr: number): Page {
   const pages = k.pages;
   const pfn = Math.floor((vaddr - pages.directMapStart) / pages.pageBytes);
   return pages.page(pfn);
 }
 
-/** Users of `page`. */
+/**
+ * Users of `page`.
+ *
+ * Linux: include/linux/mm.h.
+ *
+ * @example
+ * ```ts
+ * import { alloc_page, boot, GFP_KERNEL, page_count } from "@vmaplab/vmaplab";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const count = boot().run(function* (t) {
+ *   const page = (yield* alloc_page(t, GFP_KERNEL))!;
+ *   return page_count(page);
+ * });
+ * assertEquals(count, 1);
+ * ```
+ */
 export function page_count(page: Page): number {
   return page._count;
 }
 
-/** Takes a reference to a page that somebody holds already. Context: any. */
+/**
+ * Takes a reference to a page that somebody holds already.
+ *
+ * Context: any.
+ *
+ * Linux: include/linux/mm.h.
+ *
+ * @example
+ * ```ts
+ * import {
+ *   alloc_page,
+ *   boot,
+ *   get_page,
+ *   GFP_KERNEL,
+ *   page_count,
+ *   put_page,
+ * } from "@vmaplab/vmaplab";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const counts = boot().run(function* (t) {
+ *   const page = (yield* alloc_page(t, GFP_KERNEL))!;
+ *   yield* get_page(t, page); // a second user
+ *   const two = page_count(page);
+ *   yield* put_page(t, page);
+ *   const one = page_count(page);
+ *   yield* put_page(t, page); // frees it
+ *   return [two, one, page_count(page)];
+ * });
+ * assertEquals(counts, [2, 1, 0]);
+ * ```
+ */
 export function* get_page(t: Thread, page: Page): Steps {
   charge(t, 4);
   yield* write_line(t, page.line);

@@ -115,7 +115,21 @@ export class PageAllocator extends PageTable {
   }
 }
 
-/** Pages on the free lists of all zones, as `/proc/meminfo`'s MemFree: less what CPUs keep. */
+/**
+ * Pages on the free lists of all zones, as `/proc/meminfo`'s MemFree: less what
+ * CPUs keep.
+ *
+ * Linux: mm/page_alloc.c.
+ *
+ * @example
+ * ```ts
+ * import { boot, nr_free_pages } from "@vmaplab/vmaplab";
+ * import { assert } from "@std/assert";
+ *
+ * const { kernel, machine } = boot();
+ * assert(nr_free_pages(kernel) < machine.memory.nrFrames);
+ * ```
+ */
 export function nr_free_pages(k: Kernel): number {
   return k.pages.zones.reduce((sum, zone) => sum + zone.nr_free_pages, 0);
 }
@@ -133,8 +147,30 @@ export function nr_unused_pages(k: Kernel): number {
  *
  * Context: any without __GFP_WAIT; process, interrupts on, with it.
  *
+ * Linux: include/linux/gfp.h.
+ *
  * @param gfp `GFP_*`.
  * @returns The first page, counted once; `null` after a message if there is none.
+ *
+ * @example
+ * ```ts
+ * import {
+ *   __free_pages,
+ *   alloc_pages,
+ *   boot,
+ *   GFP_KERNEL,
+ *   pfn_to_page,
+ * } from "@vmaplab/vmaplab";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const [first, second] = boot().run(function* (t) {
+ *   const page = (yield* alloc_pages(t, GFP_KERNEL, 1))!; // 2 pages
+ *   const next = pfn_to_page(t.k, page.pfn + 1);
+ *   yield* __free_pages(t, page, 1);
+ *   return [page.pfn, next.pfn];
+ * });
+ * assertEquals([first % 2, second], [0, first + 1]);
+ * ```
  */
 export function alloc_pages(
   t: Thread,
@@ -144,7 +180,29 @@ export function alloc_pages(
   return alloc_pages_node(t, t.cpu.node, gfp, order);
 }
 
-/** {@linkcode alloc_pages} from `node` if it has some; -1 = this CPU's. */
+/**
+ * {@linkcode alloc_pages} from `node` if it has some; -1 = this CPU's.
+ *
+ * Linux: include/linux/gfp.h.
+ *
+ * @example
+ * ```ts
+ * import {
+ *   __free_page,
+ *   alloc_pages_node,
+ *   boot,
+ *   GFP_KERNEL,
+ * } from "@vmaplab/vmaplab";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const node = boot().run(function* (t) {
+ *   const page = (yield* alloc_pages_node(t, 1, GFP_KERNEL, 0))!;
+ *   yield* __free_page(t, page);
+ *   return page.node;
+ * });
+ * assertEquals(node, 1);
+ * ```
+ */
 export function alloc_pages_node(
   t: Thread,
   node: number,
@@ -205,7 +263,23 @@ function alloc_at_hand(
   return page;
 }
 
-/** One page; see {@linkcode alloc_pages}. */
+/**
+ * One page; see {@linkcode alloc_pages}.
+ *
+ * Linux: include/linux/gfp.h.
+ *
+ * @example
+ * ```ts
+ * import { __free_page, alloc_page, boot, GFP_KERNEL } from "@vmaplab/vmaplab";
+ * import { assert } from "@std/assert";
+ *
+ * boot().run(function* (t) {
+ *   const page = yield* alloc_page(t, GFP_KERNEL);
+ *   assert(page !== null); // null = no memory
+ *   yield* __free_page(t, page);
+ * });
+ * ```
+ */
 export function alloc_page(t: Thread, gfp: number): Steps<Page | null> {
   return alloc_pages_node(t, t.cpu.node, gfp, 0);
 }
@@ -340,7 +414,33 @@ function prep_new_page(
   for (let i = 0; i < 1 << order; i++) clear_page(t, page.pfn + i);
 }
 
-/** Drops a reference to `page`; frees it with the last one. Context: any. */
+/**
+ * Drops a reference to `page`; frees it with the last one.
+ *
+ * Context: any.
+ *
+ * Linux: mm/swap.c.
+ *
+ * @example
+ * ```ts
+ * import {
+ *   alloc_page,
+ *   boot,
+ *   GFP_KERNEL,
+ *   nr_free_pages,
+ *   put_page,
+ * } from "@vmaplab/vmaplab";
+ * import { assert } from "@std/assert";
+ *
+ * const freed = boot().run(function* (t) {
+ *   const before = nr_free_pages(t.k);
+ *   const page = (yield* alloc_page(t, GFP_KERNEL))!;
+ *   yield* put_page(t, page); // the last user frees it
+ *   return nr_free_pages(t.k) === before;
+ * });
+ * assert(freed);
+ * ```
+ */
 export function* put_page(t: Thread, page: Page): Steps {
   enter(t, PUT_PAGE);
   yield* write_line(t, page.line);
@@ -348,7 +448,33 @@ export function* put_page(t: Thread, page: Page): Steps {
   leave(t);
 }
 
-/** Drops the reference to a block, which frees it if nobody holds another. Context: any. */
+/**
+ * Drops the reference to a block, which frees it if nobody holds another.
+ *
+ * Context: any.
+ *
+ * Linux: mm/page_alloc.c.
+ *
+ * @example
+ * ```ts
+ * import {
+ *   __free_pages,
+ *   alloc_pages,
+ *   boot,
+ *   GFP_KERNEL,
+ *   nr_free_pages,
+ * } from "@vmaplab/vmaplab";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const leaked = boot().run(function* (t) {
+ *   const before = nr_free_pages(t.k);
+ *   const page = (yield* alloc_pages(t, GFP_KERNEL, 4))!;
+ *   yield* __free_pages(t, page, 4);
+ *   return before - nr_free_pages(t.k);
+ * });
+ * assertEquals(leaked, 0);
+ * ```
+ */
 export function* __free_pages(t: Thread, page: Page, order: number): Steps {
   enter(t, __FREE_PAGES);
   yield* write_line(t, page.line);
@@ -359,7 +485,34 @@ export function* __free_pages(t: Thread, page: Page, order: number): Steps {
   leave(t);
 }
 
-/** {@linkcode __free_pages} of one page. */
+/**
+ * {@linkcode __free_pages} of one page.
+ *
+ * Linux: mm/page_alloc.c.
+ *
+ * @example
+ * ```ts
+ * import {
+ *   __free_page,
+ *   alloc_page,
+ *   boot,
+ *   GFP_KERNEL,
+ *   KernelBug,
+ * } from "@vmaplab/vmaplab";
+ * import { assertThrows } from "@std/assert";
+ *
+ * assertThrows(
+ *   () =>
+ *     boot().run(function* (t) {
+ *       const page = (yield* alloc_page(t, GFP_KERNEL))!;
+ *       yield* __free_page(t, page);
+ *       yield* __free_page(t, page);
+ *     }),
+ *   KernelBug,
+ *   "Bad page state",
+ * );
+ * ```
+ */
 export function __free_page(t: Thread, page: Page): Steps {
   return __free_pages(t, page, 0);
 }

@@ -52,7 +52,21 @@ const TABLE_ALLOC: readonly Sym[] = [
 /** Offset, test and descent for one upper level. */
 const LEVEL_INSTRUCTIONS = 9;
 
-/** An address space: its root table. */
+/**
+ * An address space: its root table.
+ *
+ * Linux: include/linux/mm_types.h.
+ *
+ * @example
+ * ```ts
+ * import { boot, MmStruct } from "@vmaplab/vmaplab";
+ * import { assert } from "@std/assert";
+ *
+ * const { init_mm } = boot().kernel;
+ * assert(init_mm instanceof MmStruct);
+ * assert(init_mm.nr_tables > 1);
+ * ```
+ */
 export class MmStruct {
   /** Guards the filling in of upper entries. */
   readonly page_table_lock: Spinlock;
@@ -316,9 +330,35 @@ function* set_lines(
  *
  * Context: process; may sleep for page tables.
  *
+ * Linux: mm/vmalloc.c.
+ *
  * @param start Bytes, a multiple of the page, as `end`.
  * @param prot `PROT_*` bits such as PAGE_KERNEL.
  * @returns Pages mapped; -EBUSY after a warning, or -ENOMEM.
+ *
+ * @example
+ * ```ts
+ * import {
+ *   alloc_page,
+ *   boot,
+ *   free_vm_area,
+ *   get_vm_area,
+ *   GFP_KERNEL,
+ *   PAGE_KERNEL,
+ *   VM_MAP,
+ *   vmap_page_range,
+ * } from "@vmaplab/vmaplab";
+ * import { assertEquals } from "@std/assert";
+ *
+ * boot().run(function* (t) {
+ *   const area = (yield* get_vm_area(t, 4096, VM_MAP))!;
+ *   const page = (yield* alloc_page(t, GFP_KERNEL))!;
+ *   const end = area.addr + 4096;
+ *   const nr = yield* vmap_page_range(t, area.addr, end, PAGE_KERNEL, [page]);
+ *   assertEquals(nr, 1);
+ *   yield* free_vm_area(t, area);
+ * });
+ * ```
  */
 export function vmap_page_range(
   t: Thread,
@@ -353,6 +393,28 @@ export function ioremap_page_range(
  * would cover. Flushes no TLB.
  *
  * Context: any.
+ *
+ * Linux: mm/vmalloc.c.
+ *
+ * @example
+ * ```ts
+ * import {
+ *   boot,
+ *   flush_tlb_kernel_range,
+ *   vmalloc,
+ *   vmalloc_to_pfn,
+ *   vunmap_page_range,
+ * } from "@vmaplab/vmaplab";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const pfn = boot().run(function* (t) {
+ *   const addr = yield* vmalloc(t, 4096);
+ *   yield* vunmap_page_range(t, addr, addr + 4096);
+ *   yield* flush_tlb_kernel_range(t, addr, addr + 4096);
+ *   return vmalloc_to_pfn(t, addr);
+ * });
+ * assertEquals(pfn, -1);
+ * ```
  */
 export function* vunmap_page_range(
   t: Thread,
@@ -440,7 +502,24 @@ export function pfn_at(k: Kernel, vaddr: number): number {
   return k.machine.mmu.peek(k.init_mm.pgd, vaddr);
 }
 
-/** Frame that backs the vmalloc address `vaddr`, or -1. Plain. */
+/**
+ * Frame that backs the vmalloc address `vaddr`, or -1. Plain.
+ *
+ * Linux: mm/vmalloc.c.
+ *
+ * @example
+ * ```ts
+ * import { boot, vmalloc, vmalloc_to_pfn } from "@vmaplab/vmaplab";
+ * import { assert, assertEquals } from "@std/assert";
+ *
+ * const pfns = boot().run(function* (t) {
+ *   const addr = yield* vmalloc(t, 4096);
+ *   return [vmalloc_to_pfn(t, addr), vmalloc_to_pfn(t, addr + 4096)];
+ * });
+ * assert(pfns[0] > 0);
+ * assertEquals(pfns[1], -1); // the guard page
+ * ```
+ */
 export function vmalloc_to_pfn(t: Thread, vaddr: number): number {
   enter(t, VMALLOC_TO_PAGE);
   charge(t, 10 + LEVEL_INSTRUCTIONS * t.machine.mmu.format.levels.length);
@@ -449,7 +528,32 @@ export function vmalloc_to_pfn(t: Thread, vaddr: number): number {
   return pfn;
 }
 
-/** Page that backs the vmalloc address `vaddr`; `null` = none. Plain. */
+/**
+ * Page that backs the vmalloc address `vaddr`; `null` = none. Plain.
+ *
+ * Linux: mm/vmalloc.c.
+ *
+ * @example
+ * ```ts
+ * import {
+ *   alloc_page,
+ *   boot,
+ *   GFP_KERNEL,
+ *   PAGE_KERNEL,
+ *   VM_MAP,
+ *   vmalloc_to_page,
+ *   vmap,
+ * } from "@vmaplab/vmaplab";
+ * import { assert, assertEquals } from "@std/assert";
+ *
+ * boot().run(function* (t) {
+ *   const page = (yield* alloc_page(t, GFP_KERNEL))!;
+ *   const addr = yield* vmap(t, [page], 1, VM_MAP, PAGE_KERNEL);
+ *   assert(vmalloc_to_page(t, addr) === page);
+ *   assertEquals(vmalloc_to_page(t, addr + 4096), null); // the guard page
+ * });
+ * ```
+ */
 export function vmalloc_to_page(t: Thread, vaddr: number): Page | null {
   const pfn = vmalloc_to_pfn(t, vaddr);
   return pfn < 0 ? null : pfn_to_page(t.k, pfn);

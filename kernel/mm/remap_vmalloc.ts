@@ -47,10 +47,40 @@ export interface VmAreaStruct {
  *
  * Context: process; may sleep.
  *
+ * Linux: mm/vmalloc.c.
+ *
  * @param addr What vmalloc_user() returned.
  * @param pgoff Pages to leave out at its start.
  * @returns 0; -EINVAL unless `vma` lies within the area, guard page apart;
  *   -EBUSY, -ENOMEM, with some pages mapped.
+ *
+ * @example
+ * ```ts
+ * import {
+ *   __GFP_ZERO,
+ *   alloc_page,
+ *   boot,
+ *   GFP_KERNEL,
+ *   MmStruct,
+ *   remap_vmalloc_range,
+ *   vmalloc_user,
+ *   type VmAreaStruct,
+ * } from "@vmaplab/vmaplab";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const error = boot().run(function* (t) {
+ *   const addr = yield* vmalloc_user(t, 8192);
+ *   const root = (yield* alloc_page(t, GFP_KERNEL | __GFP_ZERO))!;
+ *   const vma: VmAreaStruct = {
+ *     vm_mm: new MmStruct(t.k, root.pfn),
+ *     vm_start: 0x400000,
+ *     vm_end: 0x402000,
+ *     vm_flags: 0,
+ *   };
+ *   return yield* remap_vmalloc_range(t, vma, addr, 0);
+ * });
+ * assertEquals(error, 0);
+ * ```
  */
 export function* remap_vmalloc_range(
   t: Thread,

@@ -68,7 +68,35 @@ const KMEM_CACHE_CREATE = ksym("kmem_cache_create");
 /** No object shares a cache line that it need not share. */
 export const SLAB_HWCACHE_ALIGN = 0x00002000;
 
-/** Objects of one kind. */
+/**
+ * Objects of one kind.
+ *
+ * Linux: mm/slab.c.
+ *
+ * @example
+ * ```ts
+ * import {
+ *   boot,
+ *   GFP_KERNEL,
+ *   kmem_cache_alloc,
+ *   kmem_cache_create,
+ *   kmem_cache_free,
+ *   SlabObject,
+ * } from "@vmaplab/vmaplab";
+ * import { assertEquals } from "@std/assert";
+ *
+ * class Inode extends SlabObject {
+ *   number = 0;
+ * }
+ * boot().run(function* (t) {
+ *   const cache = kmem_cache_create(t, "my_inode", 500, () => new Inode());
+ *   const inode = (yield* kmem_cache_alloc(t, cache, GFP_KERNEL))!;
+ *   inode.number = 2; // what was there before is anybody's
+ *   assertEquals(cache.active, 1);
+ *   yield* kmem_cache_free(t, cache, inode);
+ * });
+ * ```
+ */
 export class KmemCache<T extends SlabObject> {
   // Fixed after creation.
   /**
@@ -152,7 +180,21 @@ export class KmemCache<T extends SlabObject> {
   }
 }
 
-/** All caches of one kernel; `k.slab` from kmem_cache_init() on. */
+/**
+ * All caches of one kernel; `k.slab` from kmem_cache_init() on.
+ *
+ * Linux: mm/slab.c.
+ *
+ * @example
+ * ```ts
+ * import { boot } from "@vmaplab/vmaplab";
+ * import { assert, assertEquals } from "@std/assert";
+ *
+ * const { slab } = boot().kernel;
+ * assert(slab.inUse().has("vmap_area"));
+ * assertEquals(slab.slabinfo()[0].name, "size-32");
+ * ```
+ */
 export class Slab {
   /** In order of creation. */
   // deno-lint-ignore no-explicit-any -- one list for all kinds
@@ -214,9 +256,22 @@ export interface SlabInfo {
 /**
  * Makes a cache. Plain. Context: process.
  *
+ * Linux: mm/slab.c.
+ *
  * @param sizeBytes sizeof the object in Linux.
  * @param make Makes the JavaScript object; its fields are the caller's to set anew at each allocation.
  * @param flags SLAB_HWCACHE_ALIGN.
+ *
+ * @example
+ * ```ts
+ * import { boot, kmem_cache_create, SlabObject } from "@vmaplab/vmaplab";
+ * import { assertEquals } from "@std/assert";
+ *
+ * boot().run(function* (t) {
+ *   const cache = kmem_cache_create(t, "my_cache", 48, () => new SlabObject());
+ *   assertEquals([cache.name, cache.objectBytes], ["my_cache", 48]);
+ * });
+ * ```
  */
 export function kmem_cache_create<T extends SlabObject>(
   t: Thread,
@@ -248,7 +303,30 @@ export function kmem_cache_create<T extends SlabObject>(
  * Context: any without __GFP_WAIT; process, interrupts on, with it.
  * Locks: may take l3.list_lock, zone.lock.
  *
+ * Linux: mm/slab.c.
+ *
  * @returns `null` if memory is out.
+ *
+ * @example
+ * ```ts
+ * import {
+ *   boot,
+ *   GFP_KERNEL,
+ *   kmem_cache_alloc,
+ *   kmem_cache_create,
+ *   kmem_cache_free,
+ *   SlabObject,
+ * } from "@vmaplab/vmaplab";
+ * import { assert } from "@std/assert";
+ *
+ * const recycled = boot().run(function* (t) {
+ *   const cache = kmem_cache_create(t, "my_cache", 48, () => new SlabObject());
+ *   const first = (yield* kmem_cache_alloc(t, cache, GFP_KERNEL))!;
+ *   yield* kmem_cache_free(t, cache, first);
+ *   return (yield* kmem_cache_alloc(t, cache, GFP_KERNEL)) === first;
+ * });
+ * assert(recycled); // last in, first out
+ * ```
  */
 export function kmem_cache_alloc<T extends SlabObject>(
   t: Thread,
@@ -266,7 +344,31 @@ export function kmem_cache_alloc<T extends SlabObject>(
   return cache.ready.give(obj);
 }
 
-/** {@linkcode kmem_cache_alloc} from `node`'s memory if there is any; -1 = this CPU's. */
+/**
+ * {@linkcode kmem_cache_alloc} from `node`'s memory if there is any; -1 = this
+ * CPU's.
+ *
+ * Linux: mm/slab.c.
+ *
+ * @example
+ * ```ts
+ * import {
+ *   boot,
+ *   GFP_KERNEL,
+ *   kmem_cache_alloc_node,
+ *   kmem_cache_create,
+ *   SlabObject,
+ * } from "@vmaplab/vmaplab";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const node = boot().run(function* (t) {
+ *   const cache = kmem_cache_create(t, "my_cache", 48, () => new SlabObject());
+ *   const obj = (yield* kmem_cache_alloc_node(t, cache, GFP_KERNEL, 1))!;
+ *   return t.machine.memory.nodeOf(Math.floor(obj.paddr / 4096));
+ * });
+ * assertEquals(node, 1);
+ * ```
+ */
 export function kmem_cache_alloc_node<T extends SlabObject>(
   t: Thread,
   cache: KmemCache<T>,
@@ -282,6 +384,33 @@ export function kmem_cache_alloc_node<T extends SlabObject>(
  * Gives an object back. Context: any.
  *
  * Locks: may take an alien array's lock, l3.list_lock, zone.lock.
+ *
+ * Linux: mm/slab.c.
+ *
+ * @example
+ * ```ts
+ * import {
+ *   boot,
+ *   GFP_KERNEL,
+ *   KernelBug,
+ *   kmem_cache_alloc,
+ *   kmem_cache_create,
+ *   kmem_cache_free,
+ *   SlabObject,
+ * } from "@vmaplab/vmaplab";
+ * import { assertThrows } from "@std/assert";
+ *
+ * assertThrows(
+ *   () =>
+ *     boot().run(function* (t) {
+ *       const cache = kmem_cache_create(t, "c", 48, () => new SlabObject());
+ *       const obj = (yield* kmem_cache_alloc(t, cache, GFP_KERNEL))!;
+ *       yield* kmem_cache_free(t, cache, obj);
+ *       yield* kmem_cache_free(t, cache, obj);
+ *     }),
+ *   KernelBug,
+ * );
+ * ```
  */
 export function kmem_cache_free<T extends SlabObject>(
   t: Thread,

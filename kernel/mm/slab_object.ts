@@ -14,7 +14,34 @@ import { ListHead } from "../lib/list.ts";
 import type { KmemCache } from "./slab.ts";
 import type { Page } from "./page.ts";
 
-/** Anything a cache can hold. Its own fields belong to the slab allocator. */
+/**
+ * Anything a cache can hold. Its own fields belong to the slab allocator.
+ *
+ * @example
+ * ```ts
+ * import {
+ *   boot,
+ *   GFP_KERNEL,
+ *   kmem_cache_alloc,
+ *   kmem_cache_create,
+ *   SlabObject,
+ *   write_line,
+ * } from "@vmaplab/vmaplab";
+ * import { assertEquals } from "@std/assert";
+ *
+ * class Request extends SlabObject {
+ *   sector = 0;
+ * }
+ * const line = boot().run(function* (t) {
+ *   const cache = kmem_cache_create(t, "my_rq", 64, () => new Request());
+ *   const rq = (yield* kmem_cache_alloc(t, cache, GFP_KERNEL))!;
+ *   rq.sector = 8;
+ *   yield* write_line(t, rq.line); // what that store costs
+ *   return rq.line;
+ * });
+ * assertEquals(line.owner, 0);
+ * ```
+ */
 export class SlabObject {
   /** Line of its first byte; small neighbours may share it, as on hardware. */
   line!: CacheLine;

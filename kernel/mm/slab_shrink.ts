@@ -101,6 +101,33 @@ function* drain_shared(t: Thread, cache: AnyCache, l3: KmemList3): Steps {
  * Ends a cache. With objects still out it says so and leaves the cache alone.
  *
  * Context: process, interrupts on.
+ *
+ * Linux: mm/slab.c.
+ *
+ * @example
+ * ```ts
+ * import {
+ *   boot,
+ *   GFP_KERNEL,
+ *   kmem_cache_alloc,
+ *   kmem_cache_create,
+ *   kmem_cache_destroy,
+ *   kmem_cache_free,
+ *   SlabObject,
+ * } from "@vmaplab/vmaplab";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const destroyed = boot().run(function* (t) {
+ *   const cache = kmem_cache_create(t, "my_cache", 48, () => new SlabObject());
+ *   const obj = (yield* kmem_cache_alloc(t, cache, GFP_KERNEL))!;
+ *   yield* kmem_cache_destroy(t, cache); // complains: one is still out
+ *   yield* kmem_cache_free(t, cache, obj);
+ *   const before = cache.destroyed;
+ *   yield* kmem_cache_destroy(t, cache);
+ *   return [before, cache.destroyed];
+ * });
+ * assertEquals(destroyed, [false, true]);
+ * ```
  */
 export function* kmem_cache_destroy<T extends SlabObject>(
   t: Thread,

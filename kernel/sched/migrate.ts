@@ -36,7 +36,21 @@ const __MIGRATE_TASK = ksym("__migrate_task");
  *
  * Context: process; waits for `p` to give way if it runs on the wrong CPU.
  *
+ * Linux: set_cpus_allowed_ptr() of kernel/sched.c.
+ *
  * @returns 0, or -EINVAL if none of the CPUs is online.
+ *
+ * @example
+ * ```ts
+ * import { boot, set_cpus_allowed, smp_processor_id } from "@vmaplab/vmaplab";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const cpu = boot().run(function* (t) {
+ *   assertEquals(yield* set_cpus_allowed(t, t, [6]), 0);
+ *   return smp_processor_id(t);
+ * });
+ * assertEquals(cpu, 6);
+ * ```
  */
 export function* set_cpus_allowed(
   t: Thread,

@@ -105,7 +105,24 @@ export function idle_cpu(k: Kernel, cpu: number): boolean {
   return rq.curr === rq.idle;
 }
 
-/** Whether somebody else should run on this CPU. Plain. */
+/**
+ * Whether somebody else should run on this CPU. Plain.
+ *
+ * Linux: include/linux/sched.h.
+ *
+ * @example
+ * ```ts
+ * import { boot, need_resched } from "@vmaplab/vmaplab";
+ * import { assertEquals } from "@std/assert";
+ *
+ * assertEquals(
+ *   boot().run(function* (t) {
+ *     return need_resched(t);
+ *   }),
+ *   false,
+ * );
+ * ```
+ */
 export function need_resched(t: Thread): boolean {
   return this_rq(t).need_resched;
 }
@@ -149,6 +166,29 @@ export function set_rq_online(t: Thread, cpu: number): void {
  * runnable, or after it has been woken.
  *
  * Context: process, preemption on. Interrupts are on when it returns.
+ *
+ * Linux: kernel/sched.c.
+ *
+ * @example
+ * ```ts
+ * import {
+ *   boot,
+ *   kthread_run,
+ *   schedule,
+ *   TASK_RUNNING,
+ *   TASK_UNINTERRUPTIBLE,
+ *   wake_up_process,
+ * } from "@vmaplab/vmaplab";
+ * import { assert } from "@std/assert";
+ *
+ * const woken = boot().run(function* (t) {
+ *   yield* kthread_run(t, (self) => wake_up_process(self, t), "waker");
+ *   t.state = TASK_UNINTERRUPTIBLE;
+ *   yield* schedule(t); // sleeps until woken
+ *   return t.state === TASK_RUNNING;
+ * });
+ * assert(woken);
+ * ```
  */
 export function* schedule(t: Thread): Steps {
   enter(t, SCHEDULE);
@@ -226,7 +266,27 @@ export function* schedule_tail(t: Thread): Steps {
   preempt_enable(t);
 }
 
-/** Lets another thread run if it is time to. @returns Whether it did. Context: process. */
+/**
+ * Lets another thread run if it is time to.
+ *
+ * Context: process.
+ *
+ * Linux: kernel/sched.c.
+ *
+ * @returns Whether it did.
+ *
+ * @example
+ * ```ts
+ * import { boot, charge, cond_resched } from "@vmaplab/vmaplab";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const switched = boot().run(function* (t) {
+ *   charge(t, 1000); // a piece of long work
+ *   return yield* cond_resched(t);
+ * });
+ * assertEquals(switched, false); // nobody else wants this CPU
+ * ```
+ */
 export function* cond_resched(t: Thread): Steps<boolean> {
   charge(t, 4);
   if (!this_rq(t).need_resched || t.preempt_count > 0 || irqs_disabled(t)) {
@@ -238,7 +298,35 @@ export function* cond_resched(t: Thread): Steps<boolean> {
   return true;
 }
 
-/** Lets the others of this CPU run first: sched_yield(). Context: process. */
+/**
+ * Lets the others of this CPU run first: sched_yield().
+ *
+ * Context: process.
+ *
+ * Linux: sys_sched_yield() of kernel/sched.c.
+ *
+ * @example
+ * ```ts
+ * import {
+ *   boot,
+ *   findPreset,
+ *   kthread_run,
+ *   withCpus,
+ *   yield_cpu,
+ * } from "@vmaplab/vmaplab";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const order: string[] = [];
+ * boot({ spec: withCpus(findPreset("opteron-2x4"), 1) }).run(function* (t) {
+ *   yield* kthread_run(t, function* () {
+ *     order.push("other");
+ *   }, "other");
+ *   yield* yield_cpu(t);
+ *   order.push("pid 1");
+ * });
+ * assertEquals(order, ["other", "pid 1"]);
+ * ```
+ */
 export function* yield_cpu(t: Thread): Steps {
   enter(t, SYS_SCHED_YIELD);
   charge(t, 30);

@@ -47,7 +47,38 @@ const __WAKE_UP = ksym("__wake_up");
 const PREPARE_TO_WAIT = ksym("prepare_to_wait");
 const FINISH_WAIT = ksym("finish_wait");
 
-/** One thread's place on a wait queue: `wait_queue_t`. */
+/**
+ * One thread's place on a wait queue: `wait_queue_t`.
+ *
+ * Linux: include/linux/wait.h.
+ *
+ * @example
+ * ```ts
+ * import {
+ *   boot,
+ *   finish_wait,
+ *   kthread_run,
+ *   prepare_to_wait,
+ *   schedule,
+ *   TASK_RUNNING,
+ *   TASK_UNINTERRUPTIBLE,
+ *   Wait,
+ *   WaitQueue,
+ *   wake_up,
+ * } from "@vmaplab/vmaplab";
+ * import { assertEquals } from "@std/assert";
+ *
+ * boot().run(function* (t) {
+ *   const wq = new WaitQueue(t.k, "my_queue");
+ *   const wait = new Wait(t);
+ *   yield* kthread_run(t, (self) => wake_up(self, wq), "waker");
+ *   yield* prepare_to_wait(t, wq, wait, TASK_UNINTERRUPTIBLE);
+ *   yield* schedule(t);
+ *   yield* finish_wait(t, wq, wait);
+ *   assertEquals(t.state, TASK_RUNNING);
+ * });
+ * ```
+ */
 export class Wait {
   /** Its link in the queue; empty = not queued. */
   readonly task_list: ListHead<Wait>;
@@ -60,7 +91,35 @@ export class Wait {
   }
 }
 
-/** Threads that wait for something: `wait_queue_head_t`. */
+/**
+ * Threads that wait for something: `wait_queue_head_t`.
+ *
+ * Linux: include/linux/wait.h.
+ *
+ * @example
+ * ```ts
+ * import {
+ *   boot,
+ *   kthread_run,
+ *   wait_event,
+ *   WaitQueue,
+ *   wake_up,
+ * } from "@vmaplab/vmaplab";
+ * import { assert } from "@std/assert";
+ *
+ * const got = boot().run(function* (t) {
+ *   const wq = new WaitQueue(t.k, "my_queue");
+ *   let ready = false;
+ *   yield* kthread_run(t, function* (self) {
+ *     ready = true;
+ *     yield* wake_up(self, wq);
+ *   }, "waker");
+ *   yield* wait_event(t, wq, () => ready);
+ *   return ready;
+ * });
+ * assert(got);
+ * ```
+ */
 export class WaitQueue {
   /** Guards the list. */
   readonly lock: Spinlock;
@@ -78,7 +137,48 @@ export function waitqueue_active(wq: WaitQueue): boolean {
   return !list_empty(wq.task_list);
 }
 
-/** Queues `wait` and says that its thread is about to sleep. */
+/**
+ * Queues `wait` and says that its thread is about to sleep.
+ *
+ * Linux: kernel/wait.c.
+ *
+ * @example
+ * ```ts
+ * import {
+ *   boot,
+ *   finish_wait,
+ *   kthread_run,
+ *   prepare_to_wait,
+ *   schedule,
+ *   type Steps,
+ *   TASK_UNINTERRUPTIBLE,
+ *   Wait,
+ *   WaitQueue,
+ *   wake_up,
+ * } from "@vmaplab/vmaplab";
+ * import { assert } from "@std/assert";
+ *
+ * const turns = boot().run(function* (t) {
+ *   const wq = new WaitQueue(t.k, "my_queue");
+ *   let ready = false;
+ *   yield* kthread_run(t, function* (self) {
+ *     ready = true;
+ *     yield* wake_up(self, wq);
+ *   }, "waker");
+ *   const wait = new Wait(t);
+ *   for (let n = 1;; n++) {
+ *     yield* prepare_to_wait(t, wq, wait, TASK_UNINTERRUPTIBLE);
+ *     if (ready) return yield* finish(n);
+ *     yield* schedule(t);
+ *   }
+ *   function* finish(n: number): Steps<number> {
+ *     yield* finish_wait(t, wq, wait);
+ *     return n;
+ *   }
+ * });
+ * assert(turns >= 1);
+ * ```
+ */
 export function* prepare_to_wait(
   t: Thread,
   wq: WaitQueue,
@@ -114,7 +214,33 @@ export function* prepare_to_wait_exclusive(
   leave(t);
 }
 
-/** Ends the wait: runnable, and on the queue no more. */
+/**
+ * Ends the wait: runnable, and on the queue no more.
+ *
+ * Linux: kernel/wait.c.
+ *
+ * @example
+ * ```ts
+ * import {
+ *   boot,
+ *   finish_wait,
+ *   prepare_to_wait,
+ *   TASK_RUNNING,
+ *   TASK_UNINTERRUPTIBLE,
+ *   Wait,
+ *   WaitQueue,
+ * } from "@vmaplab/vmaplab";
+ * import { assertEquals } from "@std/assert";
+ *
+ * boot().run(function* (t) {
+ *   const wq = new WaitQueue(t.k, "my_queue");
+ *   const wait = new Wait(t);
+ *   yield* prepare_to_wait(t, wq, wait, TASK_UNINTERRUPTIBLE);
+ *   yield* finish_wait(t, wq, wait); // it need not sleep after all
+ *   assertEquals(t.state, TASK_RUNNING);
+ * });
+ * ```
+ */
 export function* finish_wait(t: Thread, wq: WaitQueue, wait: Wait): Steps {
   enter(t, FINISH_WAIT);
   charge(t, 10);
@@ -170,12 +296,90 @@ export function* __wake_up_common(
   }
 }
 
-/** Wakes everybody, but of the exclusive waiters one. Context: any. */
+/**
+ * Wakes everybody, but of the exclusive waiters one.
+ *
+ * Context: any.
+ *
+ * Linux: kernel/sched.c.
+ *
+ * @example
+ * ```ts
+ * import {
+ *   boot,
+ *   kthread_join,
+ *   kthread_run,
+ *   msleep,
+ *   wait_event,
+ *   WaitQueue,
+ *   wake_up,
+ * } from "@vmaplab/vmaplab";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const asleep = boot().run(function* (t) {
+ *   const wq = new WaitQueue(t.k, "my_queue");
+ *   let open = false;
+ *   const p = yield* kthread_run(
+ *     t,
+ *     (self) => wait_event(self, wq, () => open),
+ *     "waiter",
+ *   );
+ *   yield* msleep(t, 10);
+ *   open = true;
+ *   yield* wake_up(t, wq);
+ *   yield* kthread_join(t, p);
+ *   return p.wchan;
+ * });
+ * assertEquals(asleep, null);
+ * ```
+ */
 export function wake_up(t: Thread, wq: WaitQueue): Steps {
   return __wake_up(t, wq, TASK_NORMAL, 1);
 }
 
-/** Wakes everybody. Context: any. */
+/**
+ * Wakes everybody.
+ *
+ * Context: any.
+ *
+ * Linux: kernel/sched.c.
+ *
+ * @example
+ * ```ts
+ * import {
+ *   boot,
+ *   kthread_join,
+ *   kthread_run,
+ *   msleep,
+ *   Thread,
+ *   wait_event,
+ *   WaitQueue,
+ *   wake_up_all,
+ * } from "@vmaplab/vmaplab";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const woken = boot().run(function* (t) {
+ *   const wq = new WaitQueue(t.k, "my_queue");
+ *   let open = false;
+ *   let n = 0;
+ *   const threads: Thread[] = [];
+ *   for (let i = 0; i < 3; i++) {
+ *     threads.push(
+ *       yield* kthread_run(t, function* (self) {
+ *         yield* wait_event(self, wq, () => open);
+ *         n++;
+ *       }, `waiter/${i}`),
+ *     );
+ *   }
+ *   yield* msleep(t, 10);
+ *   open = true;
+ *   yield* wake_up_all(t, wq);
+ *   for (const p of threads) yield* kthread_join(t, p);
+ *   return n;
+ * });
+ * assertEquals(woken, 3);
+ * ```
+ */
 export function wake_up_all(t: Thread, wq: WaitQueue): Steps {
   return __wake_up(t, wq, TASK_NORMAL, 0);
 }
@@ -185,7 +389,36 @@ export function wake_up_interruptible(t: Thread, wq: WaitQueue): Steps {
   return __wake_up(t, wq, TASK_INTERRUPTIBLE, 1);
 }
 
-/** Sleeps until `condition()` holds; it is looked at after each wake-up. Context: process. */
+/**
+ * Sleeps until `condition()` holds; it is looked at after each wake-up.
+ *
+ * Context: process.
+ *
+ * Linux: include/linux/wait.h.
+ *
+ * @example
+ * ```ts
+ * import {
+ *   boot,
+ *   kthread_run,
+ *   wait_event,
+ *   WaitQueue,
+ *   wake_up,
+ * } from "@vmaplab/vmaplab";
+ * import { assertEquals } from "@std/assert";
+ *
+ * boot().run(function* (t) {
+ *   const wq = new WaitQueue(t.k, "my_queue");
+ *   let items = 0;
+ *   yield* kthread_run(t, function* (self) {
+ *     items = 2;
+ *     yield* wake_up(self, wq);
+ *   }, "producer");
+ *   yield* wait_event(t, wq, () => items > 0);
+ *   assertEquals(items, 2);
+ * });
+ * ```
+ */
 export function* wait_event(
   t: Thread,
   wq: WaitQueue,
@@ -204,7 +437,25 @@ export function* wait_event(
   yield* finish_wait(t, wq, wait);
 }
 
-/** {@linkcode wait_event} for `timeout` jiffies at most. @returns Jiffies left; 0 = timed out. */
+/**
+ * {@linkcode wait_event} for `timeout` jiffies at most.
+ *
+ * Linux: include/linux/wait.h.
+ *
+ * @returns Jiffies left; 0 = timed out.
+ *
+ * @example
+ * ```ts
+ * import { boot, wait_event_timeout, WaitQueue } from "@vmaplab/vmaplab";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const left = boot().run(function* (t) {
+ *   const wq = new WaitQueue(t.k, "my_queue");
+ *   return yield* wait_event_timeout(t, wq, () => false, 3);
+ * });
+ * assertEquals(left, 0);
+ * ```
+ */
 export function* wait_event_timeout(
   t: Thread,
   wq: WaitQueue,

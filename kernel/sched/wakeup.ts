@@ -40,7 +40,34 @@ const SELECT_TASK_RQ_FAIR = ksym("select_task_rq_fair");
 /** Both sleeping states: what wake_up_process() wakes. */
 export const TASK_NORMAL = TASK_INTERRUPTIBLE | TASK_UNINTERRUPTIBLE;
 
-/** Wakes `p`, or starts it. @returns Whether it slept. Context: any. Locks: its rq.lock. */
+/**
+ * Wakes `p`, or starts it.
+ *
+ * Context: any. Locks: its rq.lock.
+ *
+ * Linux: kernel/sched.c.
+ *
+ * @returns Whether it slept.
+ *
+ * @example
+ * ```ts
+ * import {
+ *   boot,
+ *   kthread_create,
+ *   kthread_join,
+ *   wake_up_process,
+ * } from "@vmaplab/vmaplab";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const woken = boot().run(function* (t) {
+ *   const p = yield* kthread_create(t, function* () {}, "sleeper");
+ *   const first = yield* wake_up_process(t, p); // starts it
+ *   yield* kthread_join(t, p);
+ *   return [first, yield* wake_up_process(t, p)]; // it has ended
+ * });
+ * assertEquals(woken, [true, false]);
+ * ```
+ */
 export function wake_up_process(t: Thread, p: Thread): Steps<boolean> {
   return try_to_wake_up(t, p, TASK_NORMAL);
 }

@@ -32,6 +32,16 @@ const OVERRIDDEN = new Set([
  * A machine of `sockets` times `coresPerSocket` CPUs, a node a socket.
  *
  * @throws {RangeError} If that is not 1 to 4096 CPUs.
+ *
+ * @example
+ * ```ts
+ * import { boot, cpusOf, generic } from "@vmaplab/vmaplab";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const spec = generic(2, 2);
+ * assertEquals(cpusOf(spec), 4);
+ * assertEquals(boot({ spec }).kernel.cpu_online.weight, 4);
+ * ```
  */
 export function generic(sockets = 4, coresPerSocket = 4): MachineSpec {
   const cpus = sockets * coresPerSocket;

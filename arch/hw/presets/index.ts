@@ -22,6 +22,15 @@ export const DEFAULT_PRESET = "opteron-2x4";
  * The preset called `name`.
  *
  * @throws {RangeError} If there is none; the message names the nearest.
+ *
+ * @example
+ * ```ts
+ * import { findPreset } from "@vmaplab/vmaplab";
+ * import { assertEquals, assertThrows } from "@std/assert";
+ *
+ * assertEquals(findPreset("i386-4").paging.format, "i386-pae");
+ * assertThrows(() => findPreset("opteron"), RangeError, "opteron-2x4");
+ * ```
  */
 export function findPreset(name: string): MachineSpec {
   if (Object.hasOwn(PRESETS, name)) return PRESETS[name];
