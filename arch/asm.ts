@@ -1,5 +1,7 @@
 /**
- * The only door from kernel to hardware.
+ * The door from kernel to hardware: all time and all sharing go through it.
+ * (What goes past it is set-up: root tables, starting CPUs; and page-table
+ * words inside a `PteRun`, which this file orders and charges.)
  *
  * Functions that return {@linkcode Steps} are *operations on shared state*: they
  * happen in the order of virtual time, and other CPUs may run before them. Use
@@ -8,8 +10,11 @@
  *
  * An operation is not a generator but a slot in its context, filled in by the
  * function and driven by `yield*` (an iterator needs no more than `next()`), so
- * that it allocates nothing. A context has one operation under way at a time;
- * starting a second one is a missing `yield*` and throws.
+ * that it allocates nothing. What need not wait, a data access that may run
+ * ahead or a free lock in one's turn, happens in the call already. A context has
+ * one operation under way at a time: starting a second one is a missing `yield*`
+ * and throws. Under a policy that asks at every operation, as schedule
+ * explorers do, none happens in the call, so every missing `yield*` shows there.
  */
 import { Context, type PendingOp } from "./sim/context.ts";
 import type { Cpu } from "./sim/cpu.ts";
@@ -79,6 +84,8 @@ export class Op implements PendingOp {
   #loads = 0;
   /** The same of the turn before, and when such turns began, cycles. */
   #spunLine: CacheLine | null = null;
+  /** When the operation that is parked, or was when an interrupt came, began to wait, cycles. */
+  #waitingSince = 0;
   #spinSince = 0;
   readonly #result: { done: true; value: unknown } = {
     done: true,
@@ -354,7 +361,8 @@ export class Op implements PendingOp {
   }
 
   #park(cpu: Cpu, line: CacheLine): false {
-    if (this.#state !== OpState.PARKED) cpu.waitingSince = cpu.clock;
+    if (this.#state !== OpState.PARKED) this.#waitingSince = cpu.clock;
+    cpu.waitingSince = this.#waitingSince;
     this.machine.engine.park(cpu, line);
     return false;
   }
@@ -398,12 +406,6 @@ export class MachineContext extends Context {
    * @internal
    */
   override readonly op: Op;
-  /**
-   * Innermost context of a thread that is switched out.
-   *
-   * @internal
-   */
-  resumeAt: Context | null = null;
   /** The machine's, at hand for {@linkcode charge}. */
   readonly cyclesBySym: Float64Array;
   /** The machine's, at hand for {@linkcode charge}. */

@@ -47,7 +47,7 @@ export interface RunOptions {
 
 /**
  * Operations of each thread by default. A layer that purges lazily needs
- * several purges for an average: at one thread one comes every 8192 operations
+ * several purges for an average: at one thread one comes every 33 blocks, 8448 operations
  * of 4 pages. One that flushes every time is the same each time.
  */
 function default_ops(api: MapApi, layer: string): number {

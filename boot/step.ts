@@ -24,7 +24,7 @@ const BROUGHT_UP_BY: Readonly<Record<keyof Subsystems, string>> = {
   irq: "init_IRQ",
   softirq: "softirq_init",
   timers: "init_timers",
-  tick: "tick_init",
+  tick: "timekeeping_init",
   rcu: "rcu_init",
   smp: "do_pre_smp_initcalls",
   workqueues: "init_workqueues",

@@ -3,7 +3,6 @@
  * device, put together from a {@linkcode MachineSpec}. Knows nothing of Linux.
  */
 import type { MachineContext } from "../asm.ts";
-import type { Context } from "../sim/context.ts";
 import type { Cpu } from "../sim/cpu.ts";
 import { type CpuPlace, Engine, type EngineOptions } from "../sim/engine.ts";
 import { SerialDevice } from "./device.ts";
@@ -126,10 +125,8 @@ export class Machine {
 
   /** Lets `cpu` go on with `next`, which is new or was switched out. */
   switchTo(cpu: Cpu, next: MachineContext): void {
-    const top: Context = next.resumeAt ?? next;
-    next.resumeAt = null;
-    for (let c: Context | null = top; c !== null; c = c.below) c.cpu = cpu;
-    cpu.top = top;
+    next.cpu = cpu;
+    cpu.top = next;
     this.engine.observer?.switchTo?.(cpu, next);
   }
 

@@ -15,8 +15,8 @@
  * 48 ways also avoids, and this one is deterministic. A slot emptied by
  * `invlpg` is refilled when its turn comes.
  *
- * Left out: separate instruction TLB, paging-structure caches (their effect is
- * `tlb.walkCachesUpper`), address-space ids, speculative fills.
+ * Left out: separate instruction TLB, address-space ids, speculative fills.
+ * Upper levels are cached beside it: walk_cache.ts.
  */
 
 import { PROT_GLOBAL } from "./pte.ts";

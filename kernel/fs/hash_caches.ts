@@ -16,12 +16,12 @@ const INODE_INIT_EARLY = ksym("inode_init_early");
 const DCACHE_INIT = ksym("dcache_init");
 const INODE_INIT = ksym("inode_init");
 
-/** One bucket: a list head's first pointer, bytes. */
+/** One bucket: a list head's first pointer, bytes; on i386 too, so that its tables are twice Linux's. */
 const BUCKET_BYTES = 8;
 const DENTRY_SCALE = 13;
 const INODE_SCALE = 14;
 
-/** The tables; `k.fs` once vfs_caches_init_early() or vfs_caches_init() has made them. */
+/** The tables; `k.hash_caches` once vfs_caches_init_early() or vfs_caches_init() has made them. */
 export interface HashCaches {
   dentry_hashtable: SystemHash;
   inode_hashtable: SystemHash;

@@ -70,7 +70,7 @@ export class Zone {
   readonly isHighmem: boolean;
   /** Pages less those that the page map takes. */
   present_pages: number;
-  /** Watermarks, pages; set by setup_per_zone_pages_min(). */
+  /** Watermarks, pages; set by init_per_zone_pages_min(). */
   pages_min = 0;
   pages_low = 0;
   pages_high = 0;

@@ -8,7 +8,7 @@
  * To write a third, extend {@linkcode AreaLayer}: it asks for four things, how
  * to take a range of addresses (`alloc_area`), how to give one back
  * (`free_unmap`), how to find one by its start (`claim_area`, `find_area`), and
- * what vm_unmap_aliases() has to do; it does the rest by them. Hand the class
+ * what vm_unmap_aliases() has to do; it does the rest by them. Hand a factory
  * to the kernel in `k.vmap_layers`, under the name that `vmap=` is to select.
  *
  * What every layer guarantees (LINUX_NOTES 1.4; `check()` looks for it):
