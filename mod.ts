@@ -1,5 +1,42 @@
 /**
- * vmaplab boots an emulated SMP machine with a Linux 2.6.28 kernel on it.
+ * An emulated SMP machine with a Linux 2.6.28 kernel on it, to run kernel code
+ * of one's own on and to measure it: page tables, TLBs, cache lines and
+ * interprocessor interrupts are emulated, every run repeats exactly, and what
+ * it costs is virtual time.
+ *
+ * {@linkcode boot} boots a machine. {@linkcode BootedMachine.run} runs a
+ * generator on its pid 1; from there the kernel's functions are called by
+ * Linux's names, the thread that calls before Linux's arguments:
+ *
+ * ```ts
+ * import { boot, vfree, vload, vmalloc, vstore } from "@vmaplab/vmaplab";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const machine = boot({ params: { vmap: "rewrite" } });
+ * const value = machine.run(function* (t) {
+ *   const addr = yield* vmalloc(t, 3 * 4096);
+ *   yield* vstore(t, addr, 8, 42);
+ *   const value = yield* vload(t, addr, 8);
+ *   yield* vfree(t, addr);
+ *   return value;
+ * });
+ * assertEquals(value, 42);
+ * assertEquals(machine.counters().vmap.lazy_nr, 4); // 3 pages and a guard
+ * ```
+ *
+ * What returns {@linkcode Steps} is used with `yield*`: other CPUs may run
+ * inside. A plain function is atomic. Times are cycles of the machine's CPUs
+ * unless the name says otherwise (`Machine.toNs()` converts), sizes are bytes,
+ * page counts are pages, addresses are the low 48 bits as a number, errors are
+ * negative `E*` numbers or 0 for a missing address, as in Linux. A kernel that
+ * goes wrong throws {@linkcode KernelBug}; the machine is of no use then.
+ *
+ * "Linux:" in a description names the file of 2.6.28 whose behaviour is
+ * modelled; `docs/LINUX.md` says what is kept, changed and left out.
+ *
+ * Examples import `@vmaplab/vmaplab`: map that to the URL of this file in
+ * `deno.json`, or write the URL. Nothing else needs to be mapped.
+ *
  * @module
  */
 
@@ -476,7 +513,6 @@ export {
   type ConformanceDifference,
   type ConformanceResult,
   type FieldDifference,
-  formatResult,
   type ReplayOptions,
   replayTrace,
 } from "./verify/conformance.ts";

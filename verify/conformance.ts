@@ -178,22 +178,7 @@ export function replayTrace(
   return { name, operations: replay.operations, difference };
 }
 
-/**
- * What a result looks like on the terminal, a line or several.
- *
- * @example
- * ```ts
- * import { formatResult } from "@vmaplab/vmaplab";
- * import { assertEquals } from "@std/assert";
- *
- * const text = formatResult({
- *   name: "a.jsonl",
- *   operations: 9,
- *   difference: null,
- * });
- * assertEquals(text, "ok a.jsonl (9 operations)");
- * ```
- */
+/** What a result looks like on the terminal, a line or several. */
 export function formatResult(result: ConformanceResult): string {
   const { name, operations, difference } = result;
   if (difference === null) return `ok ${name} (${operations} operations)`;
