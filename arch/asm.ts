@@ -643,8 +643,9 @@ export function ticket_unlock(
   end: OpEnd,
 ): Steps<void> {
   const { op, cpu } = t;
-  // With the line its own nobody waits: the next to ask is served after this.
-  if (op.mayRunAhead() && t.machine.coherence.isExclusive(cpu, cell.line)) {
+  // In its turn, not ahead of it: others may still ask while it is held, and
+  // what they then spin and steal is most of a short lock's cost.
+  if (cpu.clock < cpu.limit) {
     op.ticketUnlock(cpu, cell, end);
     op.report(OpKind.TICKET_UNLOCK, cell, 0);
     return DONE;
