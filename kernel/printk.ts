@@ -53,13 +53,13 @@ export interface LogLine {
  *
  * @example
  * ```ts
- * import { boot, KERN_INFO, KERN_NOTICE } from "@vmaplab/vmaplab";
+ * import { boot, KERN_NOTICE } from "@vmaplab/vmaplab";
  * import { assert, assertEquals } from "@std/assert";
  *
  * const { kernel } = boot();
  * const [first] = kernel.printk.lines();
  * assertEquals([first.level, first.cpu], [KERN_NOTICE, 0]);
- * assert(kernel.printk.dmesg(KERN_INFO).startsWith("[    0.000000] Linux"));
+ * assert(first.text.startsWith("Linux version 2.6.28"));
  * ```
  */
 export class Printk {
