@@ -138,9 +138,25 @@ export class Machine {
 
   /** The cache line of byte `offset` in `frame`. */
   lineIn(frame: Frame, offset: number): CacheLine {
-    const lines = frame.lines ??= new Array(this.#linesPerPage).fill(undefined);
-    const index = offset >>> this.#lineShift;
-    return lines[index] ??= new CacheLine(this.memory.nodeOf(frame.pfn));
+    const lines = frame.lines;
+    if (lines !== null) {
+      const line = lines[offset >>> this.#lineShift];
+      if (line !== undefined) return line;
+    }
+    return this.#addLine(frame, offset >>> this.#lineShift);
+  }
+
+  /** First use of a line, and perhaps of its frame. */
+  #addLine(frame: Frame, index: number): CacheLine {
+    let lines = frame.lines;
+    if (lines === null) {
+      // Pushed, not `new Array(n)`: V8 takes that for small integers at first,
+      // and throws away every code that reads it when it learns otherwise.
+      lines = [];
+      for (let i = 0; i < this.#linesPerPage; i++) lines.push(undefined);
+      frame.lines = lines;
+    }
+    return lines[index] = new CacheLine(this.memory.nodeOf(frame.pfn));
   }
 
   /** Reads memory by physical address, charging its line. */

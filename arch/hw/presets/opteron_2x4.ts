@@ -64,7 +64,7 @@ export const FAMILY_10H_CORE: Pick<
   | "clocksource"
 > = {
   clockHz: 2_300_000_000,
-  cyclesPerInstruction: 1.5,
+  cyclesPerInstruction: 2.2,
   cache: {
     hitCycles: 3,
     sameSocketCycles: 139,
@@ -88,7 +88,7 @@ export const FAMILY_10H_CORE: Pick<
   ipi: { sendCycles: 200, deliverCycles: 1000, broadcast: "mask" },
   irq: { entryCycles: 500, exitCycles: 300, ackCycles: 60 },
   idle: { wakeCycles: 2300 },
-  clocksource: { name: "hpet", readCycles: 2760, shared: true },
+  clocksource: { name: "hpet", readCycles: 1600, shared: true },
 };
 
 /** Sources of {@linkcode FAMILY_10H_CORE}, by field. */
