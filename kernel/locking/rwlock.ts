@@ -41,39 +41,29 @@ const __READ_LOCK_FAILED = ksym("__read_lock_failed");
  * ```ts
  * import {
  *   boot,
- *   charge,
- *   kthread_join,
+ *   Cell,
  *   kthread_run,
- *   load,
  *   read_lock,
  *   read_unlock,
  *   Rwlock,
- *   type Steps,
- *   Thread,
+ *   spin_until,
+ *   store,
  * } from "@vmaplab/vmaplab";
  * import { assertEquals } from "@std/assert";
  *
- * const together = boot().run(function* (t) {
+ * const seen = new Cell("seen", 0);
+ * boot().run(function* (t) {
  *   const lock = new Rwlock(t.k, "my_rwlock");
- *   const other = yield* kthread_run(t, function* (self) {
- *     yield* read_lock(self, lock);
- *     const readers = lock.readers;
- *     yield* read_unlock(self, lock);
- *     return readers;
- *   }, "reader");
  *   yield* read_lock(t, lock);
- *   yield* usleep_in_place(t);
+ *   yield* kthread_run(t, function* (self) {
+ *     yield* read_lock(self, lock); // two may be inside
+ *     yield* store(self, seen, lock.readers);
+ *     yield* read_unlock(self, lock);
+ *   }, "reader");
+ *   yield* spin_until(t, seen, 2, 2);
  *   yield* read_unlock(t, lock);
- *   return yield* kthread_join(t, other);
- *
- *   function* usleep_in_place(t: Thread): Steps {
- *     for (let i = 0; i < 100; i++) {
- *       charge(t, 1000);
- *       yield* load(t, lock.lock);
- *     }
- *   }
  * });
- * assertEquals(together, 2);
+ * assertEquals(seen.value, 2);
  * ```
  */
 export class Rwlock extends LockOwner {

@@ -150,15 +150,15 @@ export function waitqueue_active(wq: WaitQueue): boolean {
  *   kthread_run,
  *   prepare_to_wait,
  *   schedule,
- *   type Steps,
+ *   TASK_RUNNING,
  *   TASK_UNINTERRUPTIBLE,
  *   Wait,
  *   WaitQueue,
  *   wake_up,
  * } from "@vmaplab/vmaplab";
- * import { assert } from "@std/assert";
+ * import { assertEquals } from "@std/assert";
  *
- * const turns = boot().run(function* (t) {
+ * boot().run(function* (t) {
  *   const wq = new WaitQueue(t.k, "my_queue");
  *   let ready = false;
  *   yield* kthread_run(t, function* (self) {
@@ -166,17 +166,13 @@ export function waitqueue_active(wq: WaitQueue): boolean {
  *     yield* wake_up(self, wq);
  *   }, "waker");
  *   const wait = new Wait(t);
- *   for (let n = 1;; n++) {
+ *   while (!ready) {
  *     yield* prepare_to_wait(t, wq, wait, TASK_UNINTERRUPTIBLE);
- *     if (ready) return yield* finish(n);
- *     yield* schedule(t);
+ *     if (!ready) yield* schedule(t); // queued before the last look
  *   }
- *   function* finish(n: number): Steps<number> {
- *     yield* finish_wait(t, wq, wait);
- *     return n;
- *   }
+ *   yield* finish_wait(t, wq, wait);
+ *   assertEquals(t.state, TASK_RUNNING);
  * });
- * assert(turns >= 1);
  * ```
  */
 export function* prepare_to_wait(
