@@ -124,7 +124,10 @@ export class BootedMachine {
 }
 
 /**
- * Boots a machine to the point where pid 1 asks for work.
+ * Boots a machine to the point where pid 1 asks for work: the steps of
+ * start_kernel() in their order, the other CPUs one by one, the initcalls.
+ *
+ * Linux: init/main.c.
  *
  * @throws {KernelBug} If the kernel oopses on the way.
  *

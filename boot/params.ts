@@ -217,7 +217,10 @@ export const PARAMETERS: readonly Parameter[] = [
 ];
 
 /**
- * Reads a kernel command line.
+ * Reads a kernel command line such as `"vmap=vmlist vmalloc=64M"`. Names that
+ * nobody knows go to `params.unknown_options`; the log reports them.
+ *
+ * Linux: parse_args() of kernel/params.c.
  *
  * @throws {ParamError} If the value of a known parameter cannot be read.
  *

@@ -56,7 +56,13 @@ function default_ops(api: MapApi, layer: string): number {
 }
 
 /**
- * Boots, runs, reports.
+ * Boots a machine for each layer and runs the benchmark on it with each number
+ * of threads: N kernel threads in parallel map a few pages, write a word to
+ * every one, and unmap them. A pure function of its options.
+ *
+ * @returns Times in virtual ns, counts, profiles and lock statistics of each run.
+ * @throws {KernelBug} If a kernel oopses; an unknown layer is a panic.
+ * @throws {Deadlock} If nothing can go on.
  *
  * @example
  * ```ts

@@ -99,7 +99,8 @@ export interface Subsystems {
 }
 
 /**
- * One kernel; see the file's head.
+ * One running kernel: a field for each subsystem, set by the boot step that
+ * brings it up. A thread finds its own as `t.k`. Kernels run side by side.
  *
  * @example
  * ```ts

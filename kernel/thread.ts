@@ -21,7 +21,8 @@ export const TASK_UNINTERRUPTIBLE = 2;
 export const TASK_DEAD = 64;
 
 /**
- * One thread; see the file's head.
+ * One thread, or an interrupt handler while it runs. Kernel functions take the
+ * one that calls them as `t`.
  *
  * Linux: struct task_struct of include/linux/sched.h.
  *

@@ -21,7 +21,8 @@ export interface MachineCounters {
 }
 
 /**
- * The machine; see the file's head.
+ * One emulated machine: CPUs, caches, memory, TLBs, interrupts and the clock
+ * device that its {@linkcode MachineSpec} describes. Knows nothing of Linux.
  *
  * @example
  * ```ts

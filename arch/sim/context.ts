@@ -27,7 +27,8 @@ export interface PendingOp {
 }
 
 /**
- * One flow of control; see the file's head.
+ * One flow of control on a CPU, a thread or a running interrupt handler: what
+ * it interrupted, and the symbols of its call stack.
  *
  * @example
  * ```ts

@@ -35,7 +35,8 @@ export interface ParkingPlace {
 }
 
 /**
- * One CPU; see the file's head.
+ * One CPU: its clock, its place in the machine, what runs on it and whether it
+ * waits. Times in cycles.
  *
  * @example
  * ```ts

@@ -95,7 +95,8 @@ export class Deadlock extends Error {
 }
 
 /**
- * The scheduler of one machine's CPUs; see the file's head.
+ * Runs the CPUs of one machine in the order of their clocks, lowest first, so
+ * that operations on shared state happen in the order of virtual time.
  *
  * @example
  * ```ts

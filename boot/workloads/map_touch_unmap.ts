@@ -94,7 +94,8 @@ class Run {
 }
 
 /**
- * Runs the benchmark.
+ * Runs the benchmark: threads that map a few pages, write a word to every one,
+ * and unmap them, until each has done its share.
  *
  * Context: process.
  *

@@ -47,7 +47,15 @@ export interface LayerCounters {
   walk_steps: number;
 }
 
-/** An allocator of kernel addresses; see the file's head. */
+/**
+ * An allocator of kernel addresses: what `vmap=` chooses. {@linkcode AreaLayer}
+ * is the way to write one.
+ *
+ * Every layer guarantees: no two areas overlap; a range is handed out again
+ * only after every CPU's TLB has been flushed since its entries were cleared;
+ * when vm_unmap_aliases() returns, what had been unmapped before the call is in
+ * no page table and in no TLB.
+ */
 export interface VmapLayer {
   /** Name that `vmap=` takes. */
   readonly name: string;
