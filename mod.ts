@@ -60,8 +60,8 @@ export { DEFAULT_PARAMS, type KernelParams } from "./kernel/params.ts";
 
 export { Machine, type MachineCounters } from "./arch/hw/machine.ts";
 export { type AccessSize, Frame, PhysMemory } from "./arch/hw/memory.ts";
-export { type FaultHandler, Mmu } from "./arch/hw/mmu.ts";
-export { type PteFormat, type PtePair } from "./arch/hw/pte.ts";
+export { type FaultHandler, type FaultReason, Mmu } from "./arch/hw/mmu.ts";
+export type { PteFormat, PtePair } from "./arch/hw/pte.ts";
 export { Tlb, type TlbPlace, type TlbVisitor } from "./arch/hw/tlb.ts";
 export { generic, MAX_CPUS } from "./arch/hw/presets/generic.ts";
 export {
@@ -472,8 +472,10 @@ export {
 
 // The log, and what goes wrong.
 
-export { type FaultReason, PageFault } from "./arch/hw/mmu.ts";
+export { PageFault } from "./arch/hw/mmu.ts";
+export { StackOverflow } from "./arch/sim/context.ts";
 export { Deadlock } from "./arch/sim/engine.ts";
+export { ListPoisonError } from "./kernel/lib/list.ts";
 export { BUG, BUG_ON, KernelBug, WARN_ON } from "./kernel/bug.ts";
 export {
   EAGAIN,

@@ -86,8 +86,26 @@ export class Context {
   }
 }
 
-/** Thrown when calls nest deeper than {@linkcode MAX_FRAMES}. */
+/**
+ * Thrown when calls nest deeper than {@linkcode MAX_FRAMES}.
+ *
+ * @example
+ * ```ts
+ * import { boot, enter, ksym, StackOverflow } from "@vmaplab/vmaplab";
+ * import { assertThrows } from "@std/assert";
+ *
+ * assertThrows(
+ *   () =>
+ *     boot().run(function* (t) {
+ *       for (;;) enter(t, ksym("recursion"));
+ *     }),
+ *   StackOverflow,
+ *   "kernel stack overflow in recursion",
+ * );
+ * ```
+ */
 export class StackOverflow extends Error {
+  /** Name shown before the message. */
   override name = "StackOverflow";
 }
 

@@ -52,7 +52,28 @@ export class ListHead<T> {
   }
 }
 
-/** Somebody followed or changed the links of a deleted entry; the kernel would oops. */
+/**
+ * Somebody followed or changed the links of a deleted entry; the kernel would
+ * oops.
+ *
+ * Linux: include/linux/list.h.
+ *
+ * @example
+ * ```ts
+ * import {
+ *   list_add,
+ *   list_del,
+ *   ListHead,
+ *   ListPoisonError,
+ * } from "@vmaplab/vmaplab";
+ * import { assertThrows } from "@std/assert";
+ *
+ * const link = new ListHead("a");
+ * list_add(link, new ListHead<string>());
+ * list_del(link);
+ * assertThrows(() => list_del(link), ListPoisonError);
+ * ```
+ */
 export class ListPoisonError extends Error {
   /** The name of the class. */
   override readonly name = "ListPoisonError";
