@@ -56,7 +56,7 @@ export class ListHead<T> {
  * Somebody followed or changed the links of a deleted entry; the kernel would
  * oops.
  *
- * Linux: include/linux/list.h.
+ * Linux: include/linux/poison.h.
  *
  * @example
  * ```ts
