@@ -6,7 +6,8 @@
  * after the other, in the order in which they were made (`busyUntil`): the home
  * node of a line keeps later requests waiting until the one under way is done
  * (Conway and Hughes, "The AMD Opteron Northbridge Architecture", IEEE Micro
- * 27(2), 2007). Contention is nothing but this queue.
+ * 27(2), 2007). One that has waited is there already, and done sooner than one
+ * that must travel first. Contention is nothing but this queue.
  *
  * Left out: capacity. A line stays where it was used last; what the kernel's
  * vmap layer touches fits a second-level cache of 512 KiB.
@@ -61,6 +62,7 @@ export class Coherence {
   readonly #otherSocket: number;
   readonly #memoryLocal: number;
   readonly #memoryRemote: number;
+  readonly #queuedShare: number;
   readonly #words: number;
   readonly #jitter: number;
   readonly #rng: Rng;
@@ -73,6 +75,7 @@ export class Coherence {
     this.#otherSocket = spec.cache.otherSocketCycles;
     this.#memoryLocal = spec.cache.memoryLocalCycles;
     this.#memoryRemote = spec.cache.memoryRemoteCycles;
+    this.#queuedShare = spec.cache.queuedShare;
     this.#words = Math.ceil(engine.cpus.length / 32);
   }
 
@@ -143,9 +146,10 @@ export class Coherence {
 
   /** Queues behind the request under way. @returns Cycles until it is served. */
   #transfer(cpu: Cpu, line: CacheLine, latency: number): number {
-    const start = cpu.clock > line.busyUntil ? cpu.clock : line.busyUntil;
+    const alone = cpu.clock + latency;
+    const queued = line.busyUntil + ((latency * this.#queuedShare + 0.5) | 0);
     const late = this.#jitter > 1 ? this.#rng.next_u32() % this.#jitter : 0;
-    line.busyUntil = start + latency + late;
+    line.busyUntil = (alone > queued ? alone : queued) + late;
     return (line.busyUntil - cpu.clock) | 0;
   }
 }

@@ -84,6 +84,12 @@ export interface MachineSpec {
     /** Line in memory of another node. */
     readonly memoryRemoteCycles: number;
     /**
+     * Part of a transfer that is left when a request has had to wait for
+     * another to the same line, above 0, at most 1: its way to the line's home
+     * lies behind it. 1 = all of it.
+     */
+    readonly queuedShare: number;
+    /**
      * Transfers between CPUs take up to this much longer, evenly spread: what
      * they meet on the way. Seeded. 0 = never; then threads can fall into a
      * pattern, one shut out of a lock for good, that no real machine keeps.

@@ -101,6 +101,11 @@ const rate: Check = (value, path) => {
   throw new SpecError(path, "be a number above 0, at most 100", value);
 };
 
+const share: Check = (value, path) => {
+  if (typeof value === "number" && value > 0 && value <= 1) return;
+  throw new SpecError(path, "be a number above 0, at most 1", value);
+};
+
 const address: Check = (value, path) => {
   if (typeof value === "string" && /^0x[0-9a-f]{1,12}$/i.test(value)) return;
   throw new SpecError(
@@ -161,6 +166,7 @@ const SHAPE: Shape = {
     otherSocketCycles: cycles,
     memoryLocalCycles: cycles,
     memoryRemoteCycles: cycles,
+    queuedShare: share,
     jitterCycles: cycles,
   },
   atomic: { lockedCycles: cycles },

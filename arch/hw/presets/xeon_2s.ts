@@ -34,6 +34,7 @@ export const xeon2s: MachineSpec = {
     otherSocketCycles: 313,
     memoryLocalCycles: 247,
     memoryRemoteCycles: 406,
+    queuedShare: 1,
     jitterCycles: 30,
   },
   atomic: { lockedCycles: 18 },
@@ -98,6 +99,10 @@ export const xeon2s: MachineSpec = {
       field: "cache.memoryRemoteCycles",
       source:
         "chosen: 140 ns, within 130 to 150 (recalled, not checked: Intel Memory Latency Checker on two-socket Ice Lake-SP)",
+    },
+    {
+      field: "cache.queuedShare",
+      source: `chosen: 1: ${CORE_TO_CORE} measures one request after another`,
     },
     {
       field: "cache.jitterCycles",
