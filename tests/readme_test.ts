@@ -1,0 +1,28 @@
+import { assert } from "@std/assert";
+import { FakeIo } from "../boot/cli/_fake_io.ts";
+import { run } from "../boot/cli/command.ts";
+import { runBoot } from "../boot/run.ts";
+
+const canRead =
+  (await Deno.permissions.query({ name: "read" })).state === "granted";
+
+Deno.test({
+  name: "README.md shows what `deno task boot` prints, line for line",
+  ignore: !canRead,
+  fn() {
+    const readme = Deno.readTextFileSync(
+      new URL("../README.md", import.meta.url),
+    );
+    const sample = /```text\n([\s\S]*?)```/.exec(readme)![1].trimEnd();
+    const io = new FakeIo();
+    run([], io, runBoot);
+    const printed = io.stdout.split("\n");
+    let at = 0;
+    for (const line of sample.split("\n")) {
+      if (line === "...") continue;
+      const found = printed.indexOf(line, at);
+      assert(found >= 0, `README shows a line that is not printed: ${line}`);
+      at = found + 1;
+    }
+  },
+});
