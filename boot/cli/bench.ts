@@ -10,7 +10,7 @@ import { generic } from "../../arch/hw/presets/generic.ts";
 import type { MachineSpec } from "../../arch/hw/spec.ts";
 import { ilog2 } from "../../kernel/lib/bitops.ts";
 import { GFP_KERNEL } from "../../kernel/mm/gfp.ts";
-import { RewriteLayer } from "../../kernel/mm/rewrite_layer.ts";
+import type { RewriteLayer } from "../../kernel/mm/rewrite_layer.ts";
 import { alloc_vmap_area } from "../../kernel/mm/vmap_area.ts";
 import { boot, type BootedMachine } from "../boot.ts";
 import { map_touch_unmap } from "../workloads/map_touch_unmap.ts";
