@@ -53,12 +53,12 @@ export interface BenchResult {
 
 /** Layer, CPUs, operations of each thread that count. All CPUs are busy. */
 const RUNS: readonly (readonly [string, number, number])[] = [
-  ["rewrite", 1, 65_536],
-  ["rewrite", 8, 40_960],
-  ["rewrite", 64, 4096],
-  ["rewrite", 1024, 512],
-  ["vmlist", 1, 4000],
-  ["vmlist", 8, 1000],
+  ["rewrite", 1, 32_768],
+  ["rewrite", 8, 20_480],
+  ["rewrite", 64, 2048],
+  ["rewrite", 1024, 384],
+  ["vmlist", 1, 2000],
+  ["vmlist", 8, 500],
 ];
 const BOOTS: readonly number[] = [8, 1024, 4096];
 const LIVE_AREAS: readonly number[] = [10_000, 100_000, 1_000_000];
@@ -169,7 +169,7 @@ function measureAreas(): AreaRow[] {
   return rows;
 }
 
-/** Runs everything; about half a minute. */
+/** Runs everything; about 15 seconds. */
 export function measure(io: Io): BenchResult {
   const rows = RUNS.map(([vmap, cpus, ops]) => {
     if (io.errIsTerminal) io.err(`bench: ${vmap}, ${cpus} CPUs\n`);
