@@ -3,6 +3,7 @@
  * between two moments. Reading them costs no virtual time.
  */
 import type { Machine } from "../arch/hw/machine.ts";
+import { CpuState } from "../arch/sim/cpu.ts";
 import { symCount, symName } from "../arch/sim/symbol.ts";
 import type { Kernel } from "../kernel/kernel.ts";
 import type { LockClass } from "../kernel/locking/lock_stat.ts";
@@ -67,11 +68,28 @@ export function snapshot(machine: Machine, kernel: Kernel): Snapshot {
     clockHz: machine.spec.clockHz,
     tlbFlushes: kernel.vmalloc.flushes,
     ipis: machine.counters.ipis,
-    cycles: machine.engine.cyclesBySym.slice(0, symCount()),
+    cycles: cyclesUntilNow(machine),
     locks: new Map(
       kernel.lockStats.all().map((c) => [c.name, Object.assign({}, c)]),
     ),
   };
+}
+
+/**
+ * Cycles by symbol as of now. The engine charges a wait when it ends; one that
+ * goes on counts up to now, so that a CPU that sleeps across a moment has its
+ * time on both sides of it.
+ */
+function cyclesUntilNow({ engine }: Machine): Float64Array {
+  const cycles = engine.cyclesBySym.slice(0, symCount());
+  const now = engine.running?.clock ??
+    engine.cpus.reduce((latest, { clock }) => Math.max(latest, clock), 0);
+  for (const { state, clock, top } of engine.cpus) {
+    const waits = state === CpuState.HALTED || state === CpuState.PARKED;
+    if (!waits || clock >= now) continue;
+    cycles[top!.stack[top!.depth - 1]] += now - clock;
+  }
+  return cycles;
 }
 
 /** Counters as of power-on: all 0. */

@@ -38,6 +38,16 @@ Deno.test("profile() counts ticks of a microsecond since the snapshot", () => {
   assert(percent > 99 && percent < 101, `${percent} %`);
 });
 
+Deno.test("profile() counts the CPUs that sleep all the while, and no more than the time between", () => {
+  const machine = boot();
+  machine.run(probe); // the others sleep longer than what is measured
+  const before = machine.snapshot();
+  machine.run(probe);
+  const idle = machine.profile(before)
+    .find(({ symbol }) => symbol === "default_idle")!.ticks;
+  assert(idle >= 7000 && idle < 7100, `${idle} ticks of 7 CPUs in 1000`);
+});
+
 Deno.test("lockStat() counts what happened to a class of locks since the snapshot", () => {
   const machine = boot();
   const lock = new Spinlock(machine.kernel, "measure_lock");
