@@ -3,7 +3,7 @@
  *
  * Time is in cycles since power-on, as the clock source gives it; Linux has
  * nanoseconds. `ktime_get()` reads the clock source, which on the default
- * machine is one HPET that serves one CPU at a time: about 1.2 us a read, and
+ * machine is one HPET that serves one CPU at a time: about 0.7 us a read, and
  * CPUs that an interrupt wakes together queue for it.
  *
  * Differs from Linux: jiffies start at 0, not five minutes before they wrap,
