@@ -18,7 +18,11 @@ import {
 import { PAGE_KERNEL } from "../../arch/hw/pte.ts";
 import { BUG } from "../../kernel/bug.ts";
 import type { Kernel } from "../../kernel/kernel.ts";
-import { kthread_join, kthread_run } from "../../kernel/kthread.ts";
+import {
+  kthread_bind,
+  kthread_create,
+  kthread_join,
+} from "../../kernel/kthread.ts";
 import { GFP_KERNEL } from "../../kernel/mm/gfp.ts";
 import { __free_page, alloc_page } from "../../kernel/mm/page_alloc.ts";
 import type { Page } from "../../kernel/mm/page.ts";
@@ -30,6 +34,7 @@ import {
   vunmap,
 } from "../../kernel/mm/vmap.ts";
 import { cond_resched, need_resched } from "../../kernel/sched/sched.ts";
+import { wake_up_process } from "../../kernel/sched/wakeup.ts";
 import type { Thread } from "../../kernel/thread.ts";
 import { msleep } from "../../kernel/timer.ts";
 import { Barrier } from "./barrier.ts";
@@ -124,13 +129,43 @@ export function* map_touch_unmap(
 ): Steps<Measured> {
   const run = new Run(t.k, what);
   const threads: Thread[] = [];
+  const cpus = spread(t);
   for (let i = 0; i < what.threads; i++) {
-    threads.push(
-      yield* kthread_run(t, (self) => worker(self, run), `vmap_test/${i}`),
+    const p = yield* kthread_create(
+      t,
+      (self) => worker(self, run),
+      `vmap_test/${i}`,
     );
+    kthread_bind(p, cpus[i % cpus.length]);
+    yield* wake_up_process(t, p);
+    threads.push(p);
   }
   for (let i = 0; i < threads.length; i++) yield* kthread_join(t, threads[i]);
   return { windowCycles: run.endedAt - run.startedAt, opsInWindow: run.done };
+}
+
+/**
+ * Online CPUs in the order in which the scheduler would give them to new
+ * threads that stay busy: node after node in turn, the caller's node and CPU
+ * last. (These threads sleep at the line, so that by itself it would give a
+ * large machine's first CPUs out twice.)
+ */
+function spread(t: Thread): number[] {
+  const { cpus } = t.machine.engine;
+  const own = t.cpu;
+  const nodes: number[][] = [];
+  for (const id of t.k.cpu_online.list) {
+    if (id !== own.id) (nodes[cpus[id].node] ??= []).push(id);
+  }
+  const turns = [...nodes.slice(own.node + 1), ...nodes.slice(0, own.node + 1)];
+  const order: number[] = [];
+  for (let i = 0; turns.some((node) => i < (node?.length ?? 0)); i++) {
+    for (const node of turns) {
+      if (node !== undefined && i < node.length) order.push(node[i]);
+    }
+  }
+  order.push(own.id);
+  return order;
 }
 
 function* worker(t: Thread, run: Run): Steps {
