@@ -63,38 +63,6 @@ function entries(): Sym[] {
   return names.map((name) => ksym(name));
 }
 
-/** One line of /proc/interrupts. */
-export interface IrqLine {
-  /** Such as `"LOC"`. */
-  readonly label: string;
-  readonly description: string;
-  readonly vectors: readonly number[];
-}
-
-/** The lines of /proc/interrupts for vectors that exist here, in x86's order. */
-export const IRQ_LINES: readonly IrqLine[] = [
-  {
-    label: "LOC",
-    description: "Local timer interrupts",
-    vectors: [LOCAL_TIMER_VECTOR],
-  },
-  {
-    label: "RES",
-    description: "Rescheduling interrupts",
-    vectors: [RESCHEDULE_VECTOR],
-  },
-  {
-    label: "CAL",
-    description: "Function call interrupts",
-    vectors: [CALL_FUNCTION_VECTOR, CALL_FUNCTION_SINGLE_VECTOR],
-  },
-  {
-    label: "TLB",
-    description: "TLB shootdowns",
-    vectors: [INVALIDATE_TLB_VECTOR],
-  },
-];
-
 /** Interrupts of one kernel; the engine's handler. */
 export class IrqState implements InterruptHandler {
   readonly #counts: Uint32Array;
@@ -121,11 +89,6 @@ export class IrqState implements InterruptHandler {
   /** How often `cpu` has taken `vector`. */
   count(cpu: number, vector: number): number {
     return this.#counts[cpu * NR_VECTORS + vector];
-  }
-
-  /** How often `cpu` has taken any vector of `line`. */
-  lineCount(cpu: number, line: IrqLine): number {
-    return line.vectors.reduce((sum, v) => sum + this.count(cpu, v), 0);
   }
 
   /** How often all CPUs together have taken `vector`. */

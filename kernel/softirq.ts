@@ -35,7 +35,6 @@ import {
 export const HI_SOFTIRQ = 0;
 export const TIMER_SOFTIRQ = 1;
 export const TASKLET_SOFTIRQ = 5;
-export const SCHED_SOFTIRQ = 6;
 export const RCU_SOFTIRQ = 8;
 const NR_SOFTIRQS = 9;
 

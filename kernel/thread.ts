@@ -13,7 +13,7 @@ import type { PteScratch } from "./mm/pte_run.ts";
 
 /** Thread states (include/linux/sched.h). */
 export const TASK_RUNNING = 0;
-/** Sleeps; wake_up_interruptible() wakes it too. */
+/** Sleeps; signals would wake it too, if there were any. */
 export const TASK_INTERRUPTIBLE = 1;
 /** Sleeps until what it waits for has come. */
 export const TASK_UNINTERRUPTIBLE = 2;

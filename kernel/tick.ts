@@ -39,7 +39,6 @@ import {
   hrtimer_forward,
   hrtimer_start,
   HrtimerBase,
-  KTIME_MAX,
 } from "./hrtimer.ts";
 import type { Kernel } from "./kernel.ts";
 import { read_seqbegin, read_seqretry, Seqlock } from "./locking/seqlock.ts";
@@ -323,9 +322,4 @@ export function* tick_nohz_restart_sched_tick(t: Thread): Steps {
   }
   local_irq_enable(t);
   leave(t);
-}
-
-/** When this CPU's local timer is due, cycles: for reports and tests. */
-export function next_event(k: Kernel, cpu: number): number {
-  return k.tick.hrtimer_bases.peek(cpu)?.expires_next ?? KTIME_MAX;
 }

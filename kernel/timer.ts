@@ -499,7 +499,8 @@ export function schedule_timeout_uninterruptible(
 }
 
 /**
- * {@linkcode schedule_timeout}, to be woken by wake_up_interruptible().
+ * {@linkcode schedule_timeout}, to be woken by signals too, of which there are
+ * none.
  *
  * Linux: kernel/timer.c.
  *

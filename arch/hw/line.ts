@@ -85,11 +85,6 @@ export class Coherence {
       (line.nrSharers > 0 && isSharer(line, cpu.id));
   }
 
-  /** Whether `cpu` has the only copy of `line`. */
-  isExclusive(cpu: Cpu, line: CacheLine): boolean {
-    return line.owner === cpu.id && line.nrSharers === 0;
-  }
-
   /**
    * `cpu` gets a copy of `line`.
    *

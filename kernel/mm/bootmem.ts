@@ -79,11 +79,6 @@ export class Bootmem {
     return IMAGE_BYTES;
   }
 
-  /** Free bytes. */
-  get freeBytes(): number {
-    return this.free.reduce((sum, r) => sum + r.end - r.start, 0);
-  }
-
   /** Takes `[start, end)` out of what is free, as much of it as was. */
   reserve(start: number, end: number): void {
     const { free } = this;

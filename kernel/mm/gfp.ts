@@ -21,14 +21,10 @@ export const __GFP_FS = 0x80;
 export const __GFP_COLD = 0x100;
 /** Fail in silence. */
 export const __GFP_NOWARN = 0x200;
-/** Try hard; may fail. */
-export const __GFP_REPEAT = 0x400;
 /** Never fail. */
 export const __GFP_NOFAIL = 0x800;
 /** Try once. */
 export const __GFP_NORETRY = 0x1000;
-/** Compound page. Not modelled: pages of a block stay separate. */
-export const __GFP_COMP = 0x4000;
 /** Zero the pages. */
 export const __GFP_ZERO = 0x8000;
 /** Obey the cpuset. */

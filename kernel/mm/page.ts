@@ -159,11 +159,6 @@ export function page_to_pfn(page: Page): number {
   return page.pfn;
 }
 
-/** Whether the kernel manages frame `pfn`. */
-export function pfn_valid(k: Kernel, pfn: number): boolean {
-  return k.pages.hasPage(pfn);
-}
-
 /**
  * Direct-map address of `page`, low 48 bits; 0 if it has none (high memory).
  *

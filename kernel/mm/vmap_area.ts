@@ -295,17 +295,6 @@ export function* __free_vmap_area(
   leave(t);
 }
 
-/** Unlinks and frees an area nobody has mapped anything in. Locks: takes vmap_area_lock. */
-export function* free_vmap_area(
-  t: Thread,
-  w: RewriteState,
-  va: VmapArea,
-): Steps {
-  yield* spin_lock(t, w.vmap_area_lock);
-  yield* __free_vmap_area(t, w, va);
-  yield* spin_unlock(t, w.vmap_area_lock);
-}
-
 /** Flags `va` as free and counts its pages. @returns Pages that now wait for a purge. */
 export function* mark_lazy_free(
   t: Thread,

@@ -94,11 +94,6 @@ export function this_rq(t: Thread): Runqueue {
   return t.k.sched.rqs[t.cpu.id];
 }
 
-/** Who runs on CPU number `cpu`: an unlocked look, for reports. */
-export function cpu_curr(k: Kernel, cpu: number): Thread {
-  return k.sched.rqs[cpu].curr;
-}
-
 /** Whether CPU number `cpu` runs its idle thread: an unlocked look. */
 export function idle_cpu(k: Kernel, cpu: number): boolean {
   const rq = k.sched.rqs[cpu];

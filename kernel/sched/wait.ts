@@ -33,12 +33,7 @@ import {
   spin_unlock_irqrestore,
   Spinlock,
 } from "../locking/spinlock.ts";
-import {
-  TASK_INTERRUPTIBLE,
-  TASK_RUNNING,
-  TASK_UNINTERRUPTIBLE,
-  type Thread,
-} from "../thread.ts";
+import { TASK_RUNNING, TASK_UNINTERRUPTIBLE, type Thread } from "../thread.ts";
 import { schedule_timeout } from "../timer.ts";
 import { schedule } from "./sched.ts";
 import { TASK_NORMAL, try_to_wake_up } from "./wakeup.ts";
@@ -378,11 +373,6 @@ export function wake_up(t: Thread, wq: WaitQueue): Steps {
  */
 export function wake_up_all(t: Thread, wq: WaitQueue): Steps {
   return __wake_up(t, wq, TASK_NORMAL, 0);
-}
-
-/** {@linkcode wake_up} of interruptible sleepers. Context: any. */
-export function wake_up_interruptible(t: Thread, wq: WaitQueue): Steps {
-  return __wake_up(t, wq, TASK_INTERRUPTIBLE, 1);
 }
 
 /**
