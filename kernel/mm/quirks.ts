@@ -188,8 +188,14 @@ export class VmapQuirks {
   readonly shortSize: boolean;
   readonly uncheckedDirty: boolean;
 
-  /** Reads the set once. Names it does not know are {@linkcode unknownQuirks}'s to report. */
+  /**
+   * Reads the set once.
+   *
+   * @throws {RangeError} If it has a name that is no quirk.
+   */
   constructor(names: ReadonlySet<string>) {
+    const [unknown] = unknownQuirks(names);
+    if (unknown !== undefined) throw new RangeError(unknown);
     this.postedSearch = names.has("posted-search");
     this.noOverflowCheck = names.has("no-overflow-check");
     this.insertOverlap = names.has("insert-overlap") || this.postedSearch ||

@@ -1,4 +1,9 @@
-import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import {
+  assert,
+  assertEquals,
+  assertStringIncludes,
+  assertThrows,
+} from "@std/assert";
 import type { Steps } from "../../arch/asm.ts";
 import type { Cpu } from "../../arch/sim/cpu.ts";
 import type { Engine } from "../../arch/sim/engine.ts";
@@ -75,6 +80,14 @@ Deno.test("unknownQuirks() names the nearest quirk there is", () => {
   assertEquals(unknownQuirks(["postedsearch"]), [
     'Cannot switch on the quirk "postedsearch" as there is no such quirk: did you mean "posted-search"?',
   ]);
+});
+
+Deno.test("VmapQuirks takes no name that is no quirk", () => {
+  assertThrows(
+    () => new VmapQuirks(new Set(["posted-search", "postedsearch"])),
+    RangeError,
+    'Cannot switch on the quirk "postedsearch"',
+  );
 });
 
 Deno.test("posted-search: a larger area is laid over what follows the first hole (A1)", () => {
@@ -291,8 +304,8 @@ class Jitter implements Policy {
  *
  * @returns What it saw, what the checks say at the end, or the oops.
  */
-function race(quirk: string): string | string[] {
-  const params = { vmap_quirk: new Set([quirk]), lazy_max: 10 };
+function race(...quirks: string[]): string | string[] {
+  const params = { vmap_quirk: new Set(quirks), lazy_max: 10 };
   let found: string | string[] = [];
   for (let seed = 1; seed <= 60 && found.length === 0; seed++) {
     const engine = { policy: new Jitter(seed), runAheadCycles: 0 };
@@ -331,7 +344,7 @@ function* watcher(t: Thread, seen: string[]): Steps {
 }
 
 Deno.test("no order of three CPUs upsets the default", () => {
-  assertEquals(race(""), []);
+  assertEquals(race(), []);
 });
 
 for (
