@@ -12,6 +12,7 @@
  * Context: one CPU, boot. All of it is plain.
  */
 import { charge, charge_cycles, enter, ksym, leave } from "../../arch/asm.ts";
+import { parseVaddr } from "../../arch/hw/pte.ts";
 import { BUG_ON, KernelBug } from "../bug.ts";
 import type { Kernel } from "../kernel.ts";
 import { KERN_ALERT, printk } from "../printk.ts";
@@ -54,7 +55,7 @@ export class Bootmem {
   retired = false;
 
   constructor(readonly k: Kernel) {
-    const { memory, spec } = k.machine;
+    const { memory, mmu, spec } = k.machine;
     this.pageBytes = memory.pageBytes;
     const limit = k.params.mem_bytes ?? Infinity;
     this.max_pfn = Math.min(
@@ -64,7 +65,8 @@ export class Bootmem {
     let low = this.max_pfn;
     if (spec.paging.format === "i386-pae") {
       const reserve = k.params.vmalloc_bytes ?? VMALLOC_RESERVE;
-      const bytes = 4 * GiB - Number(spec.layout.directMapStart) - reserve;
+      const start = parseVaddr(mmu.format, spec.layout.directMapStart);
+      const bytes = 4 * GiB - start - reserve;
       low = Math.min(low, Math.floor(bytes / this.pageBytes));
     }
     this.max_low_pfn = low;

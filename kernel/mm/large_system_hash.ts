@@ -13,7 +13,7 @@ import { alloc_bootmem } from "./bootmem.ts";
 import { __GFP_ZERO, GFP_ATOMIC } from "./gfp.ts";
 import { alloc_pages_exact } from "./page_alloc.ts";
 import { __vmalloc } from "./vmalloc.ts";
-import { PAGE_KERNEL } from "../../arch/hw/pte.ts";
+import { PAGE_KERNEL, parseVaddr } from "../../arch/hw/pte.ts";
 
 const ALLOC_LARGE_SYSTEM_HASH = ksym("alloc_large_system_hash");
 const MiB = 2 ** 20;
@@ -88,7 +88,8 @@ export function* alloc_large_system_hash(
 /** @returns Kernel virtual address; 0 = none. */
 function* get_table(t: Thread, bytes: number, phase: HashPhase): Steps<number> {
   if (phase === "early") {
-    const start = Number(t.machine.spec.layout.directMapStart);
+    const { mmu, spec } = t.machine;
+    const start = parseVaddr(mmu.format, spec.layout.directMapStart);
     return start + alloc_bootmem(t, bytes);
   }
   if (hashdist(t.k)) {

@@ -20,6 +20,7 @@ import {
   type Steps,
   write_line,
 } from "../../arch/asm.ts";
+import { parseVaddr } from "../../arch/hw/pte.ts";
 import { BUG_ON, KernelBug } from "../bug.ts";
 import type { Kernel } from "../kernel.ts";
 import { spin_lock, spin_unlock } from "../locking/spinlock.ts";
@@ -100,7 +101,8 @@ export class PageAllocator extends PageTable {
 
   constructor(k: Kernel, zones: readonly Zone[]) {
     super(k, zones);
-    this.directMapStart = Number(k.machine.spec.layout.directMapStart);
+    const { mmu, spec } = k.machine;
+    this.directMapStart = parseVaddr(mmu.format, spec.layout.directMapStart);
     this.#zonelists = new Array(this.zonesByNode.length).fill(undefined);
   }
 
