@@ -50,6 +50,7 @@ import {
 } from "./vmap_area.ts";
 import { vb_alloc, vb_free, type VmapBlock } from "./vmap_block.ts";
 import { AreaLayer, check_areas, type LayerCounters } from "./vmap_layer.ts";
+import { lazy_limit } from "./vmap_purge.ts";
 import { vmlist_insert, vmlist_remove, type VmStruct } from "./vm_struct.ts";
 
 const VM_MAP_RAM = ksym("vm_map_ram");
@@ -268,9 +269,7 @@ export class RewriteLayer extends AreaLayer<VmapArea> {
     return {
       areas: w.nr_areas,
       lazy_nr: w.vmap_lazy_nr.value,
-      lazy_max: this.k.params.lazy_max ??
-        (32 - Math.clz32(this.k.cpu_online.weight)) * 32 * 2 ** 20 /
-          w.page_size,
+      lazy_max: lazy_limit(w),
       blocks: w.nr_blocks,
       blocks_with_free: queued,
       purges: w.purges,

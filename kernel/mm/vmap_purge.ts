@@ -50,9 +50,14 @@ const WALK_INSTRUCTIONS = 5;
  */
 export function lazy_max_pages(t: Thread, w: RewriteState): number {
   charge(t, 8);
-  const fixed = t.k.params.lazy_max;
-  if (fixed !== null) return fixed;
-  return fls(t.k.cpu_online.weight) * (LAZY_BYTES / w.page_size);
+  return lazy_limit(w);
+}
+
+/** {@linkcode lazy_max_pages} for reports: costs nothing. */
+export function lazy_limit(w: RewriteState): number {
+  const { params, cpu_online } = w.k;
+  return params.lazy_max ??
+    fls(cpu_online.weight) * (LAZY_BYTES / w.page_size);
 }
 
 /**
