@@ -143,7 +143,7 @@ export class Coherence {
   #transfer(cpu: Cpu, line: CacheLine, latency: number): number {
     const alone = cpu.clock + latency;
     const queued = line.busyUntil + ((latency * this.#queuedShare + 0.5) | 0);
-    const late = this.#jitter > 1 ? this.#rng.next_u32() % this.#jitter : 0;
+    const late = this.#jitter > 1 ? this.#rng.nextU32() % this.#jitter : 0;
     line.busyUntil = (alone > queued ? alone : queued) + late;
     return (line.busyUntil - cpu.clock) | 0;
   }

@@ -58,7 +58,7 @@ export class Rng {
    *
    * @returns From 0 to 2^32 - 1.
    */
-  next_u32(): number {
+  nextU32(): number {
     const result = Math.imul(rotl(Math.imul(this.#s1, 5), 7), 9);
     const shifted = this.#s1 << 9;
     this.#s2 ^= this.#s0;
@@ -85,8 +85,8 @@ export class Rng {
       );
     }
     const limit = TWO_32 - TWO_32 % n;
-    let x = this.next_u32();
-    while (x >= limit) x = this.next_u32();
+    let x = this.nextU32();
+    while (x >= limit) x = this.nextU32();
     return x % n;
   }
 

@@ -8,7 +8,7 @@ import fc from "fast-check";
 import { Rng } from "./random.ts";
 
 const draw = (rng: Rng, n: number) =>
-  Array.from({ length: n }, () => rng.next_u32());
+  Array.from({ length: n }, () => rng.nextU32());
 
 Deno.test("Rng gives the same stream for the same seed, and another for another", () => {
   assertEquals(draw(new Rng(7), 100), draw(new Rng(7), 100));
