@@ -5,6 +5,7 @@
  * Lock order:
  *
  *     CpuWorkqueue.lock
+ *       tasklist_lock
  *       CpuWorkqueue.more_work.lock
  *         Runqueue.lock
  *
@@ -342,7 +343,7 @@ function insert_work(t: Thread, cwq: CpuWorkqueue, work: Work): void {
   list_add_tail(work.entry, cwq.worklist);
 }
 
-/** The first work on this CPU: makes its worker. Two may try; one's is used. */
+/** The first work on this CPU: makes its worker. Two may try; the second finds the first's. */
 function* start_worker(t: Thread, cwq: CpuWorkqueue): Steps {
   const name = `${cwq.more_work.name}/${cwq.cpu}`;
   const flags = yield* spin_lock_irqsave(t, cwq.lock);

@@ -133,7 +133,7 @@ export class KmemCache<T extends SlabObject> {
    */
   readonly nodelists: (KmemList3 | undefined)[];
 
-  /** Objects with users, and calls so far: statistics. */
+  /** Objects with users. */
   active = 0;
   /** Objects handed out since creation. */
   allocs = 0;

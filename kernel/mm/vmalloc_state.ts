@@ -48,7 +48,7 @@ export interface AddressRange {
  */
 export class VmallocState {
   // Fixed after init.
-  /** VMALLOC_START and VMALLOC_END, bytes. The end is compared as a number, page-aligned or not. */
+  /** VMALLOC_START, bytes. */
   readonly start: number;
   /** VMALLOC_END, exclusive, bytes; compared as a number, page-aligned or not. */
   readonly end: number;
@@ -76,7 +76,7 @@ export class VmallocState {
   vmlist_steps = 0;
 
   // Counters: for reports and conformance.
-  /** Flushes of a range of kernel addresses, and the last one. */
+  /** Flushes of a range of kernel addresses. */
   flushes = 0;
   /** First address of the last flush. */
   last_flush_start = 0;

@@ -37,7 +37,7 @@ export interface LayerCounters {
   lazy_nr: number;
   /** Most such pages before a purge; 0 in a layer that is not lazy. */
   lazy_max: number;
-  /** Per-CPU blocks, and those of them with pages to hand out. */
+  /** Per-CPU blocks; 0 in a layer that has none. */
   blocks: number;
   /** Those of them with pages to hand out. */
   blocks_with_free: number;
