@@ -24,7 +24,7 @@ import {
 import { init_workqueues } from "../kernel/workqueue.ts";
 import { free_initmem } from "./free_initmem.ts";
 import { HostDoor } from "./host_door.ts";
-import { type BootStep, nothing, run_steps, step } from "./step.ts";
+import { type BootStep, nothing, runSteps, step } from "./step.ts";
 
 const REST_INIT = ksym("rest_init");
 const KERNEL_INIT = ksym("kernel_init");
@@ -41,7 +41,7 @@ export const KERNEL_INIT_STEPS: readonly BootStep[] = [
   step("init_workqueues", ["sched", "slab"], init_workqueues),
   nothing("usermodehelper_init", "no user mode"),
   nothing("driver_init", "no device model"),
-  nothing("init_irq_proc", "/proc files are getters"),
+  nothing("init_irq_proc", "no /proc: BootedMachine has counters"),
   step("do_initcalls", ["workqueues"], do_initcalls),
   nothing("prepare_namespace", "no root file system"),
   step("free_initmem", ["pages"], free_initmem),
@@ -76,7 +76,7 @@ function* do_initcalls(t: Thread): Steps {
 /** Pid 1: brings the other CPUs up, runs the initcalls, then serves the host. */
 function* kernel_init(t: Thread): Steps {
   enter(t, KERNEL_INIT);
-  yield* run_steps(t, KERNEL_INIT_STEPS);
+  yield* runSteps(t, KERNEL_INIT_STEPS);
   printk(
     t,
     KERN_INFO,

@@ -47,10 +47,10 @@ export interface RunOptions {
 
 /**
  * Operations of each thread by default. A layer that purges lazily needs
- * several purges for an average: at one thread one comes every 33 blocks, 8448 operations
- * of 4 pages. One that flushes every time is the same each time.
+ * several purges for an average: at one thread one comes every 33 blocks, 8448
+ * operations of 4 pages. One that flushes every time is the same each time.
  */
-function default_ops(api: MapApi, layer: string): number {
+function defaultOps(api: MapApi, layer: string): number {
   if (layer === "vmlist") return 1000;
   return api === "ram" ? 40_960 : 8192;
 }
@@ -134,7 +134,7 @@ function measure(
 ): RunResult {
   const { machine, kernel } = booted;
   const api = options.api ?? (layer === "vmlist" ? "vmap" : "ram");
-  const ops = options.ops ?? default_ops(api, layer);
+  const ops = options.ops ?? defaultOps(api, layer);
   const { pages = 4, workload = "map-touch-unmap" } = options;
   let start: Snapshot | null = null;
   let end: Snapshot | null = null;

@@ -41,7 +41,7 @@ import { tick_init } from "../kernel/tick.ts";
 import { init_timers } from "../kernel/timer.ts";
 import { unknownBootOption } from "./params.ts";
 import { rest_init } from "./rest_init.ts";
-import { type BootStep, nothing, run_steps, step } from "./step.ts";
+import { type BootStep, nothing, runSteps, step } from "./step.ts";
 
 const START_KERNEL = ksym("start_kernel");
 
@@ -169,7 +169,7 @@ export const START_KERNEL_STEPS: readonly BootStep[] = [
   nothing("radix_tree_init", "tree nodes are plain objects"),
   nothing("signals_init", NO_PROCESSES),
   nothing("page_writeback_init", "no dirty page cache"),
-  nothing("proc_root_init", "/proc files are getters, kernel/proc"),
+  nothing("proc_root_init", "no /proc: BootedMachine has counters"),
   nothing("cgroup_init", NO_CGROUPS),
   nothing("cpuset_init", NO_CGROUPS),
   nothing("taskstats_init_early", NO_PROCESSES),
@@ -187,6 +187,6 @@ export function* start_kernel(
 ): Steps {
   enter(t, START_KERNEL);
   charge(t, 100);
-  yield* run_steps(t, steps);
+  yield* runSteps(t, steps);
   leave(t);
 }

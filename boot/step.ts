@@ -95,7 +95,7 @@ export function nothing(name: string, why: string): BootStep {
  *
  * @throws {KernelBug} If a step comes before one that it needs.
  */
-export function* run_steps(t: Thread, steps: readonly BootStep[]): Steps {
+export function* runSteps(t: Thread, steps: readonly BootStep[]): Steps {
   for (const { name, needs, run } of steps) {
     enter(t, ksym(name));
     for (const field of needs) t.k.need(t, field, BROUGHT_UP_BY[field]);

@@ -408,7 +408,8 @@ function isNoticed(quirk: string): boolean {
     for (const seed of SEEDS) {
       try {
         storm("rewrite", seed, { ...weather, params });
-      } catch {
+      } catch (error) {
+        if (error instanceof RangeError) throw error; // no such quirk
         return true; // without the quirk, the same storms pass above
       }
     }

@@ -151,7 +151,11 @@ function measureAreas(): AreaRow[] {
         -1,
         GFP_KERNEL,
       );
-      if (typeof va === "number") throw new RangeError("Cannot fill the tree");
+      if (typeof va === "number") {
+        throw new RangeError(
+          `Cannot fill the tree as an area must be found for each page: error is ${va}, ${live} areas are alive`,
+        );
+      }
       live++;
       at = Math.max(at, va.va_end + page_size);
       return state.walk_steps + state.descent_steps - before;

@@ -159,7 +159,7 @@ export function* wait_for_completion_timeout(
   timeout: number,
 ): Steps<number> {
   enter(t, WAIT_FOR_COMPLETION);
-  BUG_ON(t, in_atomic(t), `sleeping function called from invalid context`);
+  BUG_ON(t, in_atomic(t), "sleeping function called from invalid context");
   charge(t, 16);
   let left = timeout;
   yield* spin_lock_irq(t, x.wait.lock);

@@ -8,7 +8,14 @@
  * would take in memory is allocated all the same, from vmalloc() itself above a
  * page; nothing reads or writes it there.
  */
-import { charge, enter, ksym, leave, type Steps } from "../../arch/asm.ts";
+import {
+  charge,
+  enter,
+  ksym,
+  leave,
+  type Steps,
+  type Sym,
+} from "../../arch/asm.ts";
 import { PAGE_KERNEL, PAGE_KERNEL_EXEC } from "../../arch/hw/pte.ts";
 import { CacheLine } from "../../arch/hw/line.ts";
 import { KernelBug } from "../bug.ts";
@@ -48,6 +55,7 @@ const VMALLOC_INIT = ksym("vmalloc_init");
 const __VMALLOC_NODE = ksym("__vmalloc_node");
 const __VMALLOC_AREA_NODE = ksym("__vmalloc_area_node");
 const VMALLOC_USER = ksym("vmalloc_user");
+const VMALLOC_32_USER = ksym("vmalloc_32_user");
 
 /** Layers that `vmap=` may name. */
 export const VMAP_LAYERS: Readonly<Record<string, VmapLayerFactory>> = {
@@ -462,7 +470,12 @@ export function vmalloc_32(t: Thread, size: number): Steps<number> {
  * ```
  */
 export function vmalloc_user(t: Thread, size: number): Steps<number> {
-  return vmalloc_usermap(t, size, GFP_KERNEL | __GFP_HIGHMEM | __GFP_ZERO);
+  return vmalloc_usermap(
+    t,
+    VMALLOC_USER,
+    size,
+    GFP_KERNEL | __GFP_HIGHMEM | __GFP_ZERO,
+  );
 }
 
 /**
@@ -489,15 +502,21 @@ export function vmalloc_user(t: Thread, size: number): Steps<number> {
  * ```
  */
 export function vmalloc_32_user(t: Thread, size: number): Steps<number> {
-  return vmalloc_usermap(t, size, GFP_KERNEL | __GFP_DMA32 | __GFP_ZERO);
+  return vmalloc_usermap(
+    t,
+    VMALLOC_32_USER,
+    size,
+    GFP_KERNEL | __GFP_DMA32 | __GFP_ZERO,
+  );
 }
 
 function* vmalloc_usermap(
   t: Thread,
+  sym: Sym,
   size: number,
   gfp: number,
 ): Steps<number> {
-  enter(t, VMALLOC_USER);
+  enter(t, sym);
   const addr = yield* __vmalloc(t, size, gfp, PAGE_KERNEL);
   if (addr !== 0) {
     const area = yield* find_vm_area(t, addr);
