@@ -2,7 +2,7 @@
  * One emulated machine: CPUs, caches, memory, TLBs, interrupts and the clock
  * device, put together from a {@linkcode MachineSpec}. Knows nothing of Linux.
  */
-import type { MachineContext } from "../asm.ts";
+import type { MachineContext } from "../op.ts";
 import type { Cpu } from "../sim/cpu.ts";
 import { type CpuPlace, Engine, type EngineOptions } from "../sim/engine.ts";
 import { SerialDevice } from "./device.ts";

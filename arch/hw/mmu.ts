@@ -8,7 +8,7 @@
  * Left out: speculative fills (the schedule explorer adds them), accesses that
  * cross a page.
  */
-import type { MachineContext } from "../asm.ts";
+import type { MachineContext } from "../op.ts";
 import type { Machine } from "./machine.ts";
 import type { Frame } from "./memory.ts";
 import {

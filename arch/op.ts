@@ -1,0 +1,416 @@
+/**
+ * Operations on shared state: what they do, when their turn has come.
+ *
+ * An operation is not a generator but a slot in its context, filled in by a
+ * function of asm.ts and driven by `yield*` (an iterator needs no more than
+ * `next()`), so that it allocates nothing. Its life: READY when filled in;
+ * WAITING for its CPU's turn, if others come first; perhaps PARKED on a line,
+ * which may repeat; DONE if it was finished while parked; then IDLE again.
+ */
+import { Context, type PendingOp } from "./sim/context.ts";
+import type { Cpu } from "./sim/cpu.ts";
+import { CpuState } from "./sim/cpu.ts";
+import { Ready } from "./sim/ready.ts";
+import type { Steps } from "./sim/steps.ts";
+import type { Cell } from "./hw/cell.ts";
+import type { CacheLine } from "./hw/line.ts";
+import type { Machine } from "./hw/machine.ts";
+
+/** Kinds of operation, as observers see them. */
+export const OpKind = {
+  LOAD: 0,
+  STORE: 1,
+  XCHG: 2,
+  CMPXCHG: 3,
+  ADD: 4,
+  SPIN: 5,
+  RELAX: 6,
+  HALT: 7,
+  SWITCH: 8,
+  IPI: 9,
+  CLOCK: 10,
+  LINE_READ: 11,
+  LINE_WRITE: 12,
+  PHYS_READ: 13,
+  PHYS_WRITE: 14,
+  VIRT_READ: 15,
+  VIRT_WRITE: 16,
+  PTE_RUN: 17,
+  TICKET_LOCK: 18,
+  TICKET_UNLOCK: 19,
+  HOST: 20,
+} as const;
+
+const KIND_NAMES = Object.keys(OpKind);
+
+const enum OpState {
+  IDLE,
+  READY,
+  WAITING,
+  PARKED,
+  DONE,
+}
+
+/** A ticket lock's word: next ticket in the high half, owner's in the low. */
+export const TICKET_SHIFT = 16;
+/** The owner's half. */
+export const TICKET_MASK = 0xffff;
+
+const YIELD: IteratorResult<void, unknown> = { done: false, value: undefined };
+
+/** A context's operation slot; see the file's head. */
+export class Op implements PendingOp {
+  #state: OpState = OpState.IDLE;
+  #kind = 0;
+  #cell: Cell<unknown> | null = null;
+  #line: CacheLine | null = null;
+  #a: unknown = 0;
+  #b: unknown = 0;
+  #c = 0;
+  #d = 0;
+  /** Line of the only load since the last `cpu_relax()`; `null` = none, or several. */
+  #spinLine: CacheLine | null = null;
+  #loads = 0;
+  /** The same of the turn before, and when such turns began, cycles. */
+  #spunLine: CacheLine | null = null;
+  /** When the operation that is parked, or was when an interrupt came, began to wait, cycles. */
+  #waitingSince = 0;
+  #spinSince = 0;
+  readonly #result: { done: true; value: unknown } = {
+    done: true,
+    value: undefined,
+  };
+
+  /** Result of an operation that was performed at once. */
+  readonly ready: Ready<unknown> = new Ready<unknown>(undefined);
+
+  constructor(readonly machine: Machine, readonly context: MachineContext) {}
+
+  /** Fills the slot in. */
+  begin<T>(
+    kind: number,
+    cell: Cell<unknown> | null,
+    line: CacheLine | null,
+    a: unknown,
+    b: unknown,
+    c = 0,
+    d = 0,
+  ): Steps<T> {
+    if (this.#state !== OpState.IDLE) {
+      throw new TypeError(
+        `Cannot start ${
+          KIND_NAMES[kind]
+        } as ${this.describe()} is under way: a "yield*" is missing`,
+      );
+    }
+    this.#state = OpState.READY;
+    this.#kind = kind;
+    this.#cell = cell;
+    this.#line = line;
+    this.#a = a;
+    this.#b = b;
+    this.#c = c;
+    this.#d = d;
+    return this as unknown as Steps<T>;
+  }
+
+  [Symbol.iterator](): this {
+    return this;
+  }
+
+  next(): IteratorResult<void, unknown> {
+    const cpu = this.context.cpu;
+    if (this.#state === OpState.READY) {
+      if (cpu.clock >= cpu.limit) {
+        this.#state = OpState.WAITING;
+        return YIELD;
+      }
+      if (!this.#perform(cpu)) return this.#parked();
+    } else if (this.#state !== OpState.DONE && !this.#perform(cpu)) {
+      return this.#parked();
+    }
+    this.#state = OpState.IDLE;
+    return this.#result;
+  }
+
+  retry(): boolean {
+    const done = this.#perform(this.context.cpu);
+    this.#state = done ? OpState.DONE : OpState.PARKED;
+    return done;
+  }
+
+  describe(): string {
+    const where = this.#cell === null ? "" : ` of ${this.#cell.name}`;
+    const holder = this.#cell?.holder?.describeHolder() ?? null;
+    return `${KIND_NAMES[this.#kind]}${where}${
+      holder === null ? "" : `, ${holder}`
+    }`;
+  }
+
+  #parked(): IteratorResult<void, unknown> {
+    this.#state = OpState.PARKED;
+    return YIELD;
+  }
+
+  /** @returns Whether it is done; `false` = parked, or has handed over the CPU. */
+  #perform(cpu: Cpu): boolean {
+    const machine = this.machine;
+    const result = this.#result;
+    switch (this.#kind) {
+      case OpKind.LOAD: {
+        const cell = this.#cell!;
+        this.#loads++;
+        this.#spinLine = this.#loads === 1 ? cell.line : null;
+        this.#spend(machine.coherence.read(cpu, cell.line));
+        result.value = cell.value;
+        break;
+      }
+      case OpKind.STORE:
+        this.#write(cpu, this.#cell!, this.#a);
+        result.value = undefined;
+        break;
+      case OpKind.XCHG:
+        result.value = this.#cell!.value;
+        this.#writeLocked(cpu, this.#cell!, this.#a);
+        break;
+      case OpKind.CMPXCHG: {
+        const old = this.#cell!.value;
+        result.value = old;
+        this.#writeLocked(cpu, this.#cell!, old === this.#a ? this.#b : old);
+        break;
+      }
+      case OpKind.ADD: {
+        const sum = ((this.#cell!.value as number) + (this.#a as number)) | 0;
+        result.value = sum;
+        this.#writeLocked(cpu, this.#cell!, sum);
+        break;
+      }
+      case OpKind.TICKET_LOCK:
+        if (!this.#ticketLock(cpu)) return false;
+        break;
+      case OpKind.TICKET_UNLOCK:
+        this.ticketUnlock(cpu, this.#cell as Cell<number>, this.#a as OpEnd);
+        break;
+      case OpKind.SPIN: {
+        const cell = this.#cell as Cell<number>;
+        this.#spend(machine.coherence.read(cpu, cell.line));
+        result.value = cell.value;
+        if ((cell.value & (this.#a as number)) === this.#b) break;
+        return this.#park(cpu, cell.line);
+      }
+      case OpKind.RELAX: {
+        if (this.#state !== OpState.PARKED && this.#spins(cpu)) {
+          this.#park(cpu, this.#spinLine!);
+          cpu.waitingSince = this.#spinSince;
+          return false;
+        }
+        // Written, interrupted, or the loop's first turn: let it look again.
+        this.#loads = 0;
+        result.value = undefined;
+        break;
+      }
+      case OpKind.HALT:
+        if (this.#state !== OpState.PARKED) {
+          machine.engine.setIrqs(cpu, true);
+          if (cpu.nextIrqAt > cpu.clock) cpu.state = CpuState.HALTED;
+          return false; // an interrupt comes first in either case
+        }
+        result.value = undefined;
+        break;
+      case OpKind.SWITCH:
+        if (this.#state !== OpState.PARKED) {
+          machine.switchTo(cpu, this.#a as MachineContext);
+          return false; // done when somebody switches back
+        }
+        result.value = undefined;
+        break;
+      case OpKind.HOST:
+        if (this.#state !== OpState.PARKED) {
+          machine.engine.stop();
+          return false; // done when the host runs the engine again
+        }
+        result.value = undefined;
+        break;
+      case OpKind.IPI:
+        machine.sendIpi(cpu, this.#a as number, this.#b as number);
+        result.value = undefined;
+        break;
+      case OpKind.CLOCK:
+        this.#spend(machine.readClock(cpu));
+        result.value = cpu.clock;
+        break;
+      case OpKind.LINE_READ:
+        this.#spend(machine.coherence.read(cpu, this.#line!));
+        result.value = undefined;
+        break;
+      case OpKind.LINE_WRITE:
+        this.#spend(machine.coherence.write(cpu, this.#line!));
+        result.value = undefined;
+        break;
+      case OpKind.PHYS_READ:
+        result.value = machine.physRead(this.context, this.#c, this.#d);
+        break;
+      case OpKind.PHYS_WRITE:
+        machine.physWrite(this.context, this.#c, this.#d, this.#a as number);
+        result.value = undefined;
+        break;
+      case OpKind.VIRT_READ:
+        result.value = machine.mmu.read(this.context, this.#c, this.#d);
+        break;
+      case OpKind.VIRT_WRITE:
+        machine.mmu.write(this.context, this.#c, this.#d, this.#a as number);
+        result.value = undefined;
+        break;
+      case OpKind.PTE_RUN:
+        result.value = (this.#a as PteRun).run(this.context, this.#c, this.#d);
+        break;
+    }
+    this.report(
+      this.#kind,
+      this.#cell ?? this.#line ?? this.#c,
+      result.value as number,
+    );
+    return true;
+  }
+
+  /** Tells the observer of an operation that has been performed. */
+  report(kind: number, place: unknown, value: number): void {
+    const observer = this.machine.engine.observer;
+    if (observer !== null && observer.operation !== undefined) {
+      observer.operation(this.context, kind, place, value);
+    }
+  }
+
+  /** Whether an operation on data may be performed at once; see `arch/sim/engine.ts`. */
+  mayRunAhead(): boolean {
+    const cpu = this.context.cpu;
+    return cpu.clock < cpu.ahead;
+  }
+
+  /** `ticket_lock()`'s `xadd`. */
+  takeTicket(cpu: Cpu, cell: Cell<number>): void {
+    const taken = (cell.value + (1 << TICKET_SHIFT)) | 0;
+    this.#writeLocked(cpu, cell as Cell<unknown>, taken);
+  }
+
+  /** `ticket_unlock()`'s store. */
+  ticketUnlock(cpu: Cpu, cell: Cell<number>, end: OpEnd): void {
+    const owner = (cell.value + 1) & TICKET_MASK;
+    this.#write(
+      cpu,
+      cell as Cell<unknown>,
+      (cell.value & ~TICKET_MASK) | owner,
+    );
+    end.ended(this.context, false);
+  }
+
+  /** `xadd`, then, if the ticket is not up, a spin. `#c`: 0 = to do, else ticket + 1. */
+  #ticketLock(cpu: Cpu): boolean {
+    const cell = this.#cell as Cell<number>;
+    const contended = this.#c !== 0;
+    if (contended) {
+      this.#spend(this.machine.coherence.read(cpu, cell.line));
+    } else {
+      this.#c = (cell.value >>> TICKET_SHIFT) + 1;
+      this.takeTicket(cpu, cell);
+    }
+    if ((cell.value & TICKET_MASK) !== this.#c - 1) {
+      return this.#park(cpu, cell.line);
+    }
+    (this.#a as OpEnd).ended(this.context, contended);
+    return true;
+  }
+
+  /** Whether this turn of a loop and the one before have read one line, the same, and it is unchanged. */
+  #spins(cpu: Cpu): boolean {
+    const line = this.#loads === 1 ? this.#spinLine : null;
+    const unchanged = line !== null && line === this.#spunLine &&
+      this.machine.coherence.has(cpu, line);
+    if (!unchanged) this.#spinSince = cpu.clock;
+    this.#spunLine = line;
+    return unchanged;
+  }
+
+  #spend(cycles: number): void {
+    this.context.spend(cycles);
+  }
+
+  #write(cpu: Cpu, cell: Cell<unknown>, value: unknown): void {
+    this.#spend(this.machine.coherence.write(cpu, cell.line));
+    cell.value = value;
+    const waiters = cell.line.waiters;
+    if (waiters !== null && waiters.length > 0) {
+      this.machine.engine.wake(cell.line, cpu.clock);
+    }
+  }
+
+  #writeLocked(cpu: Cpu, cell: Cell<unknown>, value: unknown): void {
+    this.#spend(this.machine.lockedCycles);
+    this.#write(cpu, cell, value);
+  }
+
+  #park(cpu: Cpu, line: CacheLine): false {
+    if (this.#state !== OpState.PARKED) this.#waitingSince = cpu.clock;
+    cpu.waitingSince = this.#waitingSince;
+    this.machine.engine.park(cpu, line);
+    return false;
+  }
+}
+
+/** Told when an operation is done: what a lock books as acquired or released. */
+export interface OpEnd {
+  ended(t: MachineContext, contended: boolean): void;
+}
+
+/** Several page-table entries of one cache line, read or written as one operation. */
+export interface PteRun {
+  /** Performs it on `pfn`'s entries from `index` on; called in its turn. */
+  run(t: MachineContext, pfn: number, index: number): unknown;
+}
+
+/**
+ * A context of a given machine, with its operation slot.
+ *
+ * @example
+ * ```ts
+ * import { boot, charge_cycles, MachineContext } from "@vmaplab/vmaplab";
+ * import { assertEquals } from "@std/assert";
+ *
+ * // A Thread is one: what takes a context takes any thread.
+ * function nsSince(t: MachineContext, cycles: number): number {
+ *   return t.machine.toNs(t.cpu.clock - cycles);
+ * }
+ * const ns = boot().run(function* (t) {
+ *   const start = t.cpu.clock;
+ *   charge_cycles(t, 2300); // 2.3 GHz
+ *   return nsSince(t, start);
+ * });
+ * assertEquals(ns, 1000);
+ * ```
+ */
+export class MachineContext extends Context {
+  /**
+   * The operation under way.
+   *
+   * @internal
+   */
+  override readonly op: Op;
+  /** The machine's, at hand for `charge()`. */
+  readonly cyclesBySym: Float64Array;
+  /** The machine's, at hand for `charge()`. */
+  readonly cyclesPerInstruction: number;
+
+  /** A context that has not started. */
+  constructor(readonly machine: Machine, name: string, isInterrupt: boolean) {
+    super(name, isInterrupt);
+    this.op = new Op(machine, this);
+    this.cyclesBySym = machine.engine.cyclesBySym;
+    this.cyclesPerInstruction = machine.cyclesPerInstruction;
+  }
+
+  /** Moves the CPU's clock on and charges the innermost call. Plain. */
+  spend(cycles: number): void {
+    this.cpu.clock += cycles;
+    this.cyclesBySym[this.stack[this.depth - 1]] += cycles;
+  }
+}
