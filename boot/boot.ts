@@ -70,6 +70,9 @@ export interface BootOptions {
  * ```
  */
 export class BootedMachine {
+  /** What ended the machine: an oops, a deadlock, or an exception of the host's. */
+  #end: Error | null = null;
+
   /** Made by {@linkcode boot}. */
   constructor(readonly machine: Machine, readonly kernel: Kernel) {}
 
@@ -78,14 +81,21 @@ export class BootedMachine {
    * returns. Other threads go on meanwhile, and stop with it.
    *
    * @returns What `fn` returned.
-   * @throws {KernelBug} If the kernel oopses.
+   * @throws {KernelBug} If the kernel oopses. The machine is dead then: every
+   * later call throws the same.
    * @throws {Deadlock} If nothing can go on.
    */
   run<T>(fn: (t: Thread) => Steps<T>): T {
+    if (this.#end !== null) throw this.#end;
     const job: HostJob = { fn, done: false, result: undefined };
     const door = HostDoor.of(this.kernel);
     door.give(job);
-    runUntil(this.machine, () => job.done);
+    try {
+      runUntil(this.machine, () => job.done);
+    } catch (error) {
+      this.#end = error as Error;
+      throw error;
+    }
     return job.result as T;
   }
 

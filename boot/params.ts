@@ -254,7 +254,7 @@ export function parseCommandLine(line: string): ParsedCommandLine {
     given.add(parameter.name);
   }
   return {
-    params: { ...draft, unknown_options: unknown },
+    params: { ...draft, command_line: line, unknown_options: unknown },
     given,
     initArgs: end < 0 ? [] : words.slice(end + 1).map(wordOf),
   };

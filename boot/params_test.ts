@@ -93,10 +93,10 @@ Deno.test("parseCommandLine() of nothing gives the defaults", () => {
 });
 
 Deno.test("parseCommandLine() reads every parameter", () => {
-  const { params, given } = parseCommandLine(
+  const line =
     "nr_cpus=4 mem=1G vmalloc=64M hashdist=0 loglevel=5 vmap=vmlist " +
-      "vmap.quirk=posted-search,insert-overlap lazy_max=100 seed=7 panic_on_warn",
-  );
+    "vmap.quirk=posted-search,insert-overlap lazy_max=100 seed=7 panic_on_warn";
+  const { params, given } = parseCommandLine(line);
   assertEquals(params, {
     nr_cpus: 4,
     mem_bytes: 2 ** 30,
@@ -108,6 +108,7 @@ Deno.test("parseCommandLine() reads every parameter", () => {
     lazy_max: 100,
     seed: 7,
     panic_on_warn: true,
+    command_line: line,
     unknown_options: [],
   });
   assertEquals(given.size, 10);

@@ -1,6 +1,6 @@
 /**
- * Boots a machine for each vmap layer, runs the workload on it with each number
- * of threads, and gathers what came out. A pure function of its options.
+ * Boots a machine for each vmap layer and each number of threads, runs the
+ * workload on it, and gathers what came out. A pure function of its options.
  */
 import type { MachineSpec } from "../arch/hw/spec.ts";
 import { cpusOf } from "../arch/hw/validate.ts";
@@ -56,8 +56,8 @@ function defaultOps(api: MapApi, layer: string): number {
 }
 
 /**
- * Boots a machine for each layer and runs the benchmark on it with each number
- * of threads: N kernel threads in parallel map a few pages, write a word to
+ * Runs the benchmark with each layer and each number of threads, on a machine
+ * that has just booted: N kernel threads in parallel map a few pages, write a word to
  * every one, and unmap them. A pure function of its options.
  *
  * @returns Times in virtual ns, counts, profiles and lock statistics of each run.
@@ -88,22 +88,22 @@ export function runBoot(options: RunOptions): BootResult {
   const runs: RunResult[] = [];
   let dmesg: string[] = [];
   for (const layer of options.layers) {
-    const first = runs.length === 0;
-    const booted = boot({
-      spec,
-      params: { ...params, vmap: layer },
-      layers: options.vmapLayers,
-      onLog: first ? options.onLog : undefined,
-    });
     for (const threads of options.threads) {
       const done = runs.length;
+      // A machine of its own, so that no row hangs on the rows before it.
+      const booted = boot({
+        spec,
+        params: { ...params, vmap: layer },
+        layers: options.vmapLayers,
+        onLog: done === 0 ? options.onLog : undefined,
+      });
       const what = `${layer}, ${threads} thread${threads === 1 ? "" : "s"}`;
       const onShare = (share: number) =>
         options.onProgress?.(done + share, total, what);
       onShare(0);
       runs.push(measure(booted, options, layer, threads, onShare));
+      if (done === 0) dmesg = booted.dmesg();
     }
-    if (first) dmesg = booted.dmesg();
   }
   options.onProgress?.(total, total, "done");
   return {

@@ -66,6 +66,7 @@ function* setup_arch(t: Thread): Steps {
 
 /** The parameters have been parsed; says which of them nobody knew. */
 function parse_args(t: Thread): void {
+  printk(t, KERN_NOTICE, `Kernel command line: ${t.k.params.command_line}`);
   for (const name of t.k.params.unknown_options) {
     printk(t, KERN_NOTICE, unknownBootOption(name));
   }

@@ -1,5 +1,6 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { assertThrows } from "@std/assert";
+import { vstore } from "../arch/asm.ts";
 import { findPreset } from "../arch/hw/presets/index.ts";
 import { KernelBug } from "../kernel/bug.ts";
 import { boot } from "./boot.ts";
@@ -75,4 +76,17 @@ Deno.test("options that nobody knows are in the log, in order", () => {
     kernel.printk.dmesg(),
     "Unknown boot option `root': ignoring\n",
   );
+});
+
+Deno.test("a machine that has oopsed says so again, whatever is run on it", () => {
+  const machine = boot({ spec });
+  const oops = assertThrows(
+    () =>
+      machine.run(function* (t) {
+        yield* vstore(t, 0xd00000000000, 8, 1); // nothing is mapped there
+      }),
+    KernelBug,
+  );
+  const again = assertThrows(() => machine.run(() => []), KernelBug);
+  assertEquals(again, oops);
 });

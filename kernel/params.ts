@@ -22,6 +22,8 @@ export interface KernelParams {
   readonly seed: number;
   /** A warning ends the run (`panic_on_warn`). */
   readonly panic_on_warn: boolean;
+  /** The kernel command line as given, for the log. */
+  readonly command_line: string;
   /** Options that nobody knew, as given: the log says so. */
   readonly unknown_options: readonly string[];
 }
@@ -38,5 +40,6 @@ export const DEFAULT_PARAMS: KernelParams = Object.freeze({
   lazy_max: null,
   seed: 1,
   panic_on_warn: false,
+  command_line: "",
   unknown_options: [],
 });

@@ -10,6 +10,7 @@ import { formatLocks } from "../../report/locks.ts";
 import { formatOops } from "../../report/oops.ts";
 import { formatProfile } from "../../report/profile.ts";
 import { formatTable } from "../../report/table.ts";
+import { unknownBootOption } from "../params.ts";
 import type { BootResult, RunResult } from "../results.ts";
 import type { RunOptions } from "../run.ts";
 import { oopsOf } from "./failure.ts";
@@ -62,6 +63,11 @@ export function run(args: readonly string[], io: Io, runner: Runner): number {
 function bootAndReport(command: BootCommand, io: Io, runner: Runner): number {
   const progress = new Progress(io, command.quiet);
   const showLog = command.format === "text" && !command.quiet;
+  if (!showLog) {
+    for (const name of command.params.unknown_options) {
+      complain(io, oneLine(unknownBootOption(name)));
+    }
+  }
   const startedMs = io.nowMs();
   let result: BootResult;
   try {

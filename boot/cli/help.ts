@@ -22,7 +22,8 @@ Usage: deno task boot [OPTION]...
   --vmap=NAME[,NAME]   vmap layers to run (default ${DEFAULT_LAYERS.join(",")})
   --workload=NAME      ${WORKLOADS.join(", ")}
   --pages=N            pages of one mapping (default ${DEFAULT_PAGES})
-  --ops=N              operations of each thread (default: enough to be exact)
+  --ops=N              operations of each thread (default: enough for several
+                       purges where a layer is lazy)
   --api=ram|vmap       map by vm_map_ram() or by vmap() (default: as in 2008,
                        vmap() on vmlist and vm_map_ram() on rewrite)
   --append="..."       kernel command line, see below
@@ -31,7 +32,7 @@ Usage: deno task boot [OPTION]...
   --quiet              no boot log, no progress, no rates
   --help, -h           this text
 
-Machines (--machine=), or a file such as mine.json:
+Machines (--machine=), or a file such as mine.json (docs/OUTPUT.md):
 ${
     rows(
       Object.values(PRESETS).map((

@@ -124,7 +124,9 @@ export function build_all_zonelists(t: Thread): void {
   printk(
     t,
     KERN_INFO,
-    `Built ${pages.zonesByNode.length} zonelists in Node order, mobility grouping off.  Total pages: ${total}`,
+    `Built ${pages.zonesByNode.length} zonelists in ${
+      pages.zonesByNode.length > 1 ? "Node" : "Zone"
+    } order.  Total pages: ${total}`,
   );
   leave(t);
 }
