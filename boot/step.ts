@@ -3,7 +3,7 @@
  * and what it does here, or why it does nothing here.
  */
 import { charge, enter, ksym, leave, type Steps } from "../arch/asm.ts";
-import type { Kernel, Subsystems } from "../kernel/kernel.ts";
+import type { Subsystems } from "../kernel/kernel.ts";
 import type { Thread } from "../kernel/thread.ts";
 
 /** One step, named as in Linux's `init/main.c`. */
@@ -107,9 +107,4 @@ export function* runSteps(t: Thread, steps: readonly BootStep[]): Steps {
     }
     leave(t);
   }
-}
-
-/** What `step` lacks on `k`, for checks without running it. */
-export function missing(k: Kernel, step: BootStep): (keyof Subsystems)[] {
-  return step.needs.filter((field) => k[field] === undefined);
 }

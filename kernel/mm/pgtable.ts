@@ -254,11 +254,7 @@ function set_one_line(
   const stretch = Math.floor(start * scratch.stretchOfByte);
   if (stretch !== scratch.stretch || mm !== scratch.mm) return null;
   charge(t, LEVEL_INSTRUCTIONS * format.levels.length);
-  const run = scratch.set;
-  run.count = count;
-  run.pages = pages;
-  run.first = first;
-  run.prot = prot;
+  const run = scratch.set.of(pages, first, count, prot);
   const set = run.run(t, scratch.table, index);
   op.report(OpKind.PTE_RUN, scratch.table, set);
   if (set === count) leave(t);
@@ -308,10 +304,7 @@ function* set_lines(
     while (left > 0) {
       const room = perLine - (index & (perLine - 1));
       const count = room < left ? room : left;
-      run.count = count;
-      run.pages = pages;
-      run.first = nr;
-      run.prot = prot;
+      run.of(pages, nr, count, prot);
       const set: number = yield* pte_run<number>(t, run, table, index);
       if (set < count) return in_use(t);
       nr += count;

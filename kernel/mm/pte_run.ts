@@ -40,6 +40,20 @@ export class SetRun implements PteRun, PtePair {
   lo = 0;
   hi = 0;
 
+  /** Fills the fields in; see each. @returns This. */
+  of(
+    pages: readonly Page[] | null,
+    first: number,
+    count: number,
+    prot: number,
+  ): this {
+    this.pages = pages;
+    this.first = first;
+    this.count = count;
+    this.prot = prot;
+    return this;
+  }
+
   /** @returns Entries set; less than `count` if one was in use. */
   run(t: MachineContext, pfn: number, index: number): number {
     const { memory, mmu } = t.machine;

@@ -170,25 +170,29 @@ export function waitqueue_active(wq: WaitQueue): boolean {
  * });
  * ```
  */
-export function* prepare_to_wait(
+export function prepare_to_wait(
   t: Thread,
   wq: WaitQueue,
   wait: Wait,
   state: number,
 ): Steps {
-  enter(t, PREPARE_TO_WAIT);
-  charge(t, 14);
   wait.exclusive = false;
-  const flags = yield* spin_lock_irqsave(t, wq.lock);
-  if (list_empty(wait.task_list)) list_add(wait.task_list, wq.task_list);
-  t.state = state;
-  t.wchan = wq.name;
-  yield* spin_unlock_irqrestore(t, wq.lock, flags);
-  leave(t);
+  return queue_up(t, wq, wait, state);
 }
 
 /** {@linkcode prepare_to_wait} at the end of the queue, to be woken one at a time. */
-export function* prepare_to_wait_exclusive(
+export function prepare_to_wait_exclusive(
+  t: Thread,
+  wq: WaitQueue,
+  wait: Wait,
+  state: number,
+): Steps {
+  wait.exclusive = true;
+  return queue_up(t, wq, wait, state);
+}
+
+/** Puts `wait` on its queue if it is not there: exclusive ones at the end. */
+function* queue_up(
   t: Thread,
   wq: WaitQueue,
   wait: Wait,
@@ -196,9 +200,11 @@ export function* prepare_to_wait_exclusive(
 ): Steps {
   enter(t, PREPARE_TO_WAIT);
   charge(t, 14);
-  wait.exclusive = true;
   const flags = yield* spin_lock_irqsave(t, wq.lock);
-  if (list_empty(wait.task_list)) list_add_tail(wait.task_list, wq.task_list);
+  if (list_empty(wait.task_list)) {
+    if (wait.exclusive) list_add_tail(wait.task_list, wq.task_list);
+    else list_add(wait.task_list, wq.task_list);
+  }
   t.state = state;
   t.wchan = wq.name;
   yield* spin_unlock_irqrestore(t, wq.lock, flags);
