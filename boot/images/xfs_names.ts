@@ -1,0 +1,117 @@
+/**
+ * What is in the embedded XFS image: every directory, name and mode, from a
+ * seeded generator. `tests/xfs/make_image.ts` writes mkfs.xfs's protofile from
+ * it, and the workload checks what XFS finds against it, so neither of the two
+ * learns names from our own reader.
+ *
+ * - `/bigdir`: a few thousand names, a directory with several data blocks and
+ *   one of leaf entries.
+ * - `/tree/00` to `/tree/3f`: 64 directories of one 64 KiB block each, for tasks
+ *   that look names up in parallel: a directory's i_mutex lets one of them in.
+ * - `/names`: names that are hard to print.
+ */
+import { Rng } from "../../arch/sim/random.ts";
+
+/** One name in a directory. */
+export interface NamedEntry {
+  /** 1 to 255 bytes. */
+  readonly name: Uint8Array;
+  /** Type and permissions as in `st_mode`. */
+  readonly mode: number;
+}
+
+/** One directory; the root comes first, parents before their children. */
+export interface NamedDirectory {
+  /** From the root, without a `/` at its end but for the root. */
+  readonly path: string;
+  /** In the order in which they were made; `.` and `..` left out. */
+  readonly entries: readonly NamedEntry[];
+}
+
+/** File types of `st_mode`. */
+export const S_IFMT = 0o170000;
+/** A directory. */
+export const S_IFDIR = 0o040000;
+/** A regular file. */
+export const S_IFREG = 0o100000;
+
+const SEED = 2008;
+const BIGDIR_NAMES = 3000;
+/** Directories under `/tree`. */
+export const TREE_DIRECTORIES = 64;
+const TREE_NAMES = 128;
+const DIRECTORY_MODE = S_IFDIR | 0o755;
+const FILE_MODES = [0o644, 0o644, 0o600, 0o755];
+const WORDS =
+  "alpha backup beta budget delta draft gamma index invoice letter music notes photo report scan trip"
+    .split(" ");
+const SUFFIXES = ["c", "jpg", "log", "txt"];
+
+/** Every directory of the image. */
+export function xfsNames(): NamedDirectory[] {
+  const rng = new Rng(SEED);
+  const treeDirectories: NamedDirectory[] = [];
+  const bigdir = files(rng, BIGDIR_NAMES);
+  for (let i = 0; i < TREE_DIRECTORIES; i++) {
+    treeDirectories.push({
+      path: `/tree/${treeName(i)}`,
+      entries: files(rng, TREE_NAMES),
+    });
+  }
+  return [
+    { path: "/", entries: ["bigdir", "names", "tree"].map(directory) },
+    { path: "/bigdir", entries: bigdir },
+    { path: "/names", entries: oddNames() },
+    {
+      path: "/tree",
+      entries: treeDirectories.map((_, i) => directory(treeName(i))),
+    },
+    ...treeDirectories,
+  ];
+}
+
+function treeName(i: number): string {
+  return i.toString(16).padStart(2, "0");
+}
+
+function directory(name: string): NamedEntry {
+  return { name: bytes(name), mode: DIRECTORY_MODE };
+}
+
+function files(rng: Rng, count: number): NamedEntry[] {
+  const entries: NamedEntry[] = [];
+  for (let i = 0; i < count; i++) {
+    const number = String(i).padStart(4, "0");
+    const name = `${pick(rng, WORDS)}-${number}.${pick(rng, SUFFIXES)}`;
+    entries.push({
+      name: bytes(name),
+      mode: S_IFREG | pick(rng, FILE_MODES),
+    });
+  }
+  return entries;
+}
+
+/** A byte, the longest, not ASCII, not UTF-8, controls, what CSV and shells quote. */
+function oddNames(): NamedEntry[] {
+  const names = [
+    bytes("a"),
+    bytes("x".repeat(255)),
+    bytes("na\u00efve-\u6587\u4ef6-\u{1f427}"),
+    new Uint8Array([0x63, 0x61, 0x66, 0xe9]),
+    new Uint8Array([0xff, 0xfe, 0x80]),
+    new Uint8Array([0x01, 0x1b, 0x7f]),
+    bytes(`a,"b";c.csv`),
+    bytes("\\x41"),
+    bytes("..."),
+    bytes("-rf"),
+  ];
+  return names.map((name) => ({ name, mode: S_IFREG | 0o644 }));
+}
+
+function pick<T>(rng: Rng, items: readonly T[]): T {
+  return items[rng.below(items.length)];
+}
+
+function bytes(text: string): Uint8Array {
+  return new TextEncoder().encode(text);
+}
