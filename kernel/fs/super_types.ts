@@ -1,0 +1,119 @@
+/**
+ * struct super_block and struct file_system_type (include/linux/fs.h): one
+ * mounted file system, and a kind of file system.
+ */
+import type { Steps } from "../../arch/asm.ts";
+import { Cell } from "../../arch/hw/cell.ts";
+import { CacheLine } from "../../arch/hw/line.ts";
+import type { BlockDevice } from "../block/block_device.ts";
+import type { Kernel } from "../kernel.ts";
+import type { Errno } from "../lib/errno.ts";
+import { ListHead } from "../lib/list.ts";
+import { Mutex } from "../locking/mutex.ts";
+import { RwSemaphore } from "../locking/rwsem.ts";
+import type { Thread } from "../thread.ts";
+import type { Dentry } from "./dentry.ts";
+import type { Inode } from "./inode_types.ts";
+
+// s_flags
+/** Nothing may be written. */
+export const MS_RDONLY = 1;
+/** Mounted: unused inodes are kept. */
+export const MS_ACTIVE = 1 << 30;
+
+/** What a file system does for its superblock. What is absent has a default. */
+export interface SuperOperations {
+  /** Memory for an inode. @returns `null` if there is none. Default: from "inode_cache". */
+  alloc_inode?(t: Thread, sb: SuperBlock): Steps<Inode | null>;
+  /** Gives an inode's memory back. Present if alloc_inode() is. */
+  destroy_inode?(t: Thread, inode: Inode): Steps;
+  /** The last that is heard of an inode before destroy_inode(). May sleep. */
+  clear_inode?(t: Thread, inode: Inode): Steps;
+  /** Unmounting: all inodes but what the file system holds are gone. */
+  put_super?(t: Thread, sb: SuperBlock): Steps;
+}
+
+/**
+ * Fills a new superblock in: s_op, s_blocksize, s_magic, s_fs_info, and s_root
+ * by d_alloc_root().
+ *
+ * Locks: s_umount held for writing.
+ *
+ * @param options What the mount was given; the file system's to interpret.
+ * @returns 0; or an error, everything undone that the superblock does not show: s_root and s_op tell what is left for kill_sb() to do.
+ */
+export type FillSuper = (
+  t: Thread,
+  sb: SuperBlock,
+  options: unknown,
+) => Steps<0 | Errno>;
+
+/** A kind of file system; {@linkcode register_filesystem} makes it known. */
+export interface FileSystemType {
+  /** Such as `"xfs"`. */
+  readonly name: string;
+  /** It is on a block device. */
+  readonly requires_dev: boolean;
+  readonly fill_super: FillSuper;
+}
+
+/** One mounted file system. */
+export class SuperBlock {
+  // Fixed while mounted.
+  readonly s_type: FileSystemType;
+  /** Device, such as `"ram0"`; the type's name if it has none. */
+  readonly s_dev: string;
+  readonly s_bdev: BlockDevice | null;
+  s_op: SuperOperations = {};
+  /** Bytes. */
+  s_blocksize = 0;
+  s_magic = 0;
+  /** The file system's. */
+  s_fs_info: unknown = null;
+
+  /** Held for reading by who needs it mounted, for writing by mount and umount. */
+  readonly s_umount: RwSemaphore;
+  /** Serialises changes (lock_super()). */
+  readonly s_lock: Mutex;
+
+  /** Line of the fields above. */
+  readonly line: CacheLine = new CacheLine(0);
+
+  // Guarded by s_umount.
+  /** Its root; `null` before it is filled in, and once it is being unmounted. */
+  s_root: Dentry | null = null;
+  /** `MS_*`. */
+  s_flags = 0;
+
+  // Guarded by sb_lock.
+  /** References to the structure. */
+  s_count = 0;
+  readonly s_list: ListHead<SuperBlock> = new ListHead<SuperBlock>(this);
+  /** Mounts of it. Atomic; 0 only under sb_lock. */
+  readonly s_active: Cell<number>;
+
+  // Guarded by inode_lock.
+  readonly s_inodes: ListHead<Inode> = new ListHead<Inode>();
+
+  // Guarded by dcache_lock.
+  /** Unused dentries, newest first, and some that have been taken into use since. */
+  readonly s_dentry_lru: ListHead<Dentry> = new ListHead<Dentry>();
+  s_nr_dentry_unused = 0;
+  /** Line of the LRU list. */
+  readonly lru_line: CacheLine = new CacheLine(0);
+
+  /** Made by sget(). */
+  constructor(k: Kernel, type: FileSystemType, bdev: BlockDevice | null) {
+    this.s_type = type;
+    this.s_bdev = bdev;
+    this.s_dev = bdev === null ? type.name : bdev.name;
+    this.s_umount = new RwSemaphore(k, "&type->s_umount_key");
+    this.s_lock = new Mutex(k, "&type->s_lock_key");
+    this.s_active = new Cell("sb->s_active", 1);
+  }
+
+  /** Name of its type. */
+  get s_type_name(): string {
+    return this.s_type.name;
+  }
+}

@@ -1,0 +1,53 @@
+/**
+ * atomic_dec_and_lock() (lib/dec_and_lock.c): drops a reference, and takes a
+ * lock only if it was the last.
+ */
+import {
+  atomic_add_return,
+  charge,
+  cmpxchg,
+  enter,
+  ksym,
+  leave,
+  load,
+  type Steps,
+} from "../../arch/asm.ts";
+import type { Cell } from "../../arch/hw/cell.ts";
+import type { Thread } from "../thread.ts";
+import { spin_lock, spin_unlock, type Spinlock } from "./spinlock.ts";
+
+const _ATOMIC_DEC_AND_LOCK = ksym("_atomic_dec_and_lock");
+
+/**
+ * Takes 1 off `atomic`; on 0, with `lock` held. A count that others may raise
+ * under `lock` alone is thus known to be 0, and to stay so.
+ *
+ * Context: any.
+ *
+ * Linux: lib/dec_and_lock.c.
+ *
+ * @returns Whether it is 0 now, and `lock` is held.
+ */
+export function* _atomic_dec_and_lock(
+  t: Thread,
+  atomic: Cell<number>,
+  lock: Spinlock,
+): Steps<boolean> {
+  enter(t, _ATOMIC_DEC_AND_LOCK);
+  charge(t, 8);
+  let count = yield* load(t, atomic);
+  while (count !== 1) { // atomic_add_unless(atomic, -1, 1)
+    charge(t, 4);
+    const seen = yield* cmpxchg(t, atomic, count, count - 1);
+    if (seen === count) {
+      leave(t);
+      return false;
+    }
+    count = seen;
+  }
+  yield* spin_lock(t, lock);
+  const last = (yield* atomic_add_return(t, atomic, -1)) === 0;
+  if (!last) yield* spin_unlock(t, lock);
+  leave(t);
+  return last;
+}
