@@ -13,6 +13,7 @@ import type { HashCaches } from "./fs/hash_caches.ts";
 import type { IrqState } from "./irq.ts";
 import { LockStats } from "./locking/lock_stat.ts";
 import type { Bootmem } from "./mm/bootmem.ts";
+import type { PageCache } from "./mm/filemap.ts";
 import type { MmStruct } from "./mm/pgtable.ts";
 import type { PageAllocator } from "./mm/page_alloc.ts";
 import type { Slab } from "./mm/slab.ts";
@@ -204,6 +205,12 @@ export class Kernel {
    * @internal
    */
   hash_caches: HashCaches | null = null;
+  /**
+   * What page caches share; `null` until the first has a page.
+   *
+   * @internal
+   */
+  page_cache: PageCache | null = null;
 
   /** A kernel that has not booted; {@linkcode boot} makes and boots one. */
   constructor(

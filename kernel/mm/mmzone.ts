@@ -12,6 +12,7 @@ import type { Kernel } from "../kernel.ts";
 import { ListHead } from "../lib/list.ts";
 import { Spinlock } from "../locking/spinlock.ts";
 import type { Page } from "./page.ts";
+import type { WaitTable } from "./page_lock.ts";
 
 /** Orders are 0 to 10: blocks of 1 to 1024 pages. */
 export const MAX_ORDER = 11;
@@ -79,6 +80,9 @@ export class Zone {
   readonly lock: Spinlock;
   /** The free lists' line. */
   readonly line: CacheLine;
+
+  /** Who waits for pages of this zone; made when the first page is locked. */
+  wait_table: WaitTable | null = null;
 
   // Guarded by `lock`.
   readonly free_area: readonly FreeArea[];

@@ -25,6 +25,8 @@ import type { Zone } from "./mmzone.ts";
 
 /** Locked by lock_page(). */
 export const PG_locked = 1 << 0;
+/** Used since it came into the page cache. */
+export const PG_referenced = 1 << 2;
 /** The contents are valid. */
 export const PG_uptodate = 1 << 3;
 /** Must be written out; dropped when the page is freed. */
@@ -49,6 +51,7 @@ export const PAGE_FLAGS_CHECK_AT_FREE = PG_locked | PG_slab | PG_private |
 
 const FLAG_NAMES: readonly (readonly [number, string])[] = [
   [PG_locked, "locked"],
+  [PG_referenced, "referenced"],
   [PG_uptodate, "uptodate"],
   [PG_dirty, "dirty"],
   [PG_slab, "slab"],
