@@ -64,6 +64,8 @@ export const ENOSYS = 38;
 export const ENOTEMPTY = 39;
 /** Protocol error. */
 export const EPROTO = 71;
+/** Not a message: a checksum is wrong (XFS calls it EFSBADCRC). */
+export const EBADMSG = 74;
 /** Value too large for its type. */
 export const EOVERFLOW = 75;
 /** Operation not supported. */
@@ -188,6 +190,8 @@ export function errname(n: number): string {
       return "ENOTEMPTY";
     case EPROTO:
       return "EPROTO";
+    case EBADMSG:
+      return "EBADMSG";
     case EOVERFLOW:
       return "EOVERFLOW";
     case EOPNOTSUPP:
