@@ -95,6 +95,9 @@ const CONSOLE_LOGLEVEL_DEBUG = 10;
 /** Console level of `quiet`: errors and worse. */
 const CONSOLE_LOGLEVEL_QUIET = 4;
 
+/** Ways of mapping a buffer. */
+const BUF_MAPS = ["vmap", "vm_map_ram"] as const;
+
 /** Every parameter, in the order that `--help` shows. */
 export const PARAMETERS: readonly Parameter[] = [
   {
@@ -136,6 +139,20 @@ export const PARAMETERS: readonly Parameter[] = [
         0,
         Number.MAX_SAFE_INTEGER,
         "a number of pages such as 8192",
+      );
+    },
+  },
+  {
+    name: "xfs.buf_map",
+    placeholder: "CALL",
+    help:
+      "how XFS maps buffers of several pages: vmap, unmapped 64 at a time, or vm_map_ram (default: vmap on vmlist)",
+    set: (draft, value) => {
+      draft.xfs_buf_map = choice(
+        "xfs.buf_map",
+        value,
+        BUF_MAPS,
+        `one of ${BUF_MAPS.join(", ")}`,
       );
     },
   },
@@ -374,14 +391,15 @@ export function sizeText(bytes: number): string {
   return `${bytes}`;
 }
 
-function choice(
+function choice<T extends string>(
   name: string,
   text: string | null,
-  choices: readonly string[],
+  choices: readonly T[],
   expected: string,
   value: string | null = text,
-): string {
-  if (text !== null && choices.includes(text)) return text;
+): T {
+  const found = choices.find((choice) => choice === text);
+  if (found !== undefined) return found;
   const hint = text ? ` (nearest is "${nearest(text, choices)}")` : "";
   throw new ParamError(name, `${expected}${hint}`, value);
 }

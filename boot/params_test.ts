@@ -95,7 +95,8 @@ Deno.test("parseCommandLine() of nothing gives the defaults", () => {
 Deno.test("parseCommandLine() reads every parameter", () => {
   const line =
     "nr_cpus=4 mem=1G vmalloc=64M hashdist=0 loglevel=5 vmap=vmlist " +
-    "vmap.quirk=posted-search,insert-overlap lazy_max=100 seed=7 panic_on_warn";
+    "vmap.quirk=posted-search,insert-overlap lazy_max=100 seed=7 panic_on_warn " +
+    "xfs.buf_map=vmap";
   const { params, given } = parseCommandLine(line);
   assertEquals(params, {
     nr_cpus: 4,
@@ -106,12 +107,13 @@ Deno.test("parseCommandLine() reads every parameter", () => {
     vmap: "vmlist",
     vmap_quirk: new Set(["posted-search", "insert-overlap"]),
     lazy_max: 100,
+    xfs_buf_map: "vmap",
     seed: 7,
     panic_on_warn: true,
     command_line: line,
     unknown_options: [],
   });
-  assertEquals(given.size, 10);
+  assertEquals(given.size, 11);
 });
 
 Deno.test("parseCommandLine() takes a dash for an underscore, and the last of several", () => {
@@ -177,6 +179,10 @@ Deno.test("parseCommandLine() refuses values that cannot be read", () => {
     [
       "vmap.quirk=posted-search,posted-serch",
       'Cannot use kernel parameter vmap.quirk as it must be a list of quirks from --help (nearest is "posted-search"): current value is "posted-search,posted-serch"',
+    ],
+    [
+      "xfs.buf_map=vm_map",
+      'Cannot use kernel parameter xfs.buf_map as it must be one of vmap, vm_map_ram (nearest is "vmap"): current value is "vm_map"',
     ],
     [
       "quiet=1",

@@ -18,6 +18,8 @@ export interface KernelParams {
   readonly vmap_quirk: ReadonlySet<string>;
   /** Lazily unmapped pages that bring about a purge; `null` = Linux's rule. */
   readonly lazy_max: number | null;
+  /** How XFS maps buffers of several pages (`xfs.buf_map=`); `null` = as the kernel with that vmap layer did. */
+  readonly xfs_buf_map: "vmap" | "vm_map_ram" | null;
   /** Seed of everything random. */
   readonly seed: number;
   /** A warning ends the run (`panic_on_warn`). */
@@ -38,6 +40,7 @@ export const DEFAULT_PARAMS: KernelParams = Object.freeze({
   vmap: "rewrite",
   vmap_quirk: new Set<string>(),
   lazy_max: null,
+  xfs_buf_map: null,
   seed: 1,
   panic_on_warn: false,
   command_line: "",
