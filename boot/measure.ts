@@ -56,6 +56,10 @@ export interface Snapshot {
   readonly tlbFlushes: number;
   /** Interprocessor interrupts, one a target. */
   readonly ipis: number;
+  /** Calls of vmap(). */
+  readonly vmaps: number;
+  /** Calls of vm_map_ram(). */
+  readonly ramMaps: number;
   /** Cycles by number of the kernel symbol they are charged to. */
   readonly cycles: Float64Array;
   /** Copies of the counters of each lock class, by name; times in cycles. */
@@ -68,6 +72,8 @@ export function snapshot(machine: Machine, kernel: Kernel): Snapshot {
     clockHz: machine.spec.clockHz,
     tlbFlushes: kernel.vmalloc.flushes,
     ipis: machine.counters.ipis,
+    vmaps: kernel.vmalloc.nr_vmap,
+    ramMaps: kernel.vmalloc.nr_vm_map_ram,
     cycles: cyclesUntilNow(machine),
     locks: new Map(
       kernel.lockStats.all().map((c) => [c.name, Object.assign({}, c)]),
@@ -98,6 +104,8 @@ export function powerOn(machine: Machine): Snapshot {
     clockHz: machine.spec.clockHz,
     tlbFlushes: 0,
     ipis: 0,
+    vmaps: 0,
+    ramMaps: 0,
     cycles: new Float64Array(0),
     locks: new Map(),
   };

@@ -82,6 +82,10 @@ export class VmallocState {
   last_flush_start = 0;
   /** End of the last flush, exclusive. */
   last_flush_end = 0;
+  /** Calls of vmap(). */
+  nr_vmap = 0;
+  /** Calls of vm_map_ram(). */
+  nr_vm_map_ram = 0;
   /** Times that an entry to be set was in use. */
   pte_not_none = 0;
   /** Requests that found no room. */

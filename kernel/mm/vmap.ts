@@ -59,6 +59,7 @@ export function* vmap(
 ): Steps<number> {
   const caller = caller_of(t);
   enter(t, VMAP);
+  t.k.vmalloc.nr_vmap++;
   charge(t, 12);
   if (count > t.k.bootmem.max_pfn) {
     leave(t);
@@ -121,6 +122,7 @@ export function vm_map_ram(
   prot: number,
 ): Steps<number> {
   if (t.k.vmap === undefined) t.k.need(t, "vmap", "vmalloc_init");
+  t.k.vmalloc.nr_vm_map_ram++;
   return t.k.vmap.vm_map_ram(t, pages, count, node, prot);
 }
 
