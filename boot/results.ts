@@ -17,6 +17,12 @@ export interface ProfileLine {
   readonly percent: number;
 }
 
+/** A line as `readprofile` prints it. */
+export interface LoadedLine extends ProfileLine {
+  /** Ticks for each byte of the function's text; `null` = its size is not known. */
+  readonly load: number | null;
+}
+
 /** What one lock class did during a run. */
 export interface LockLine {
   /** Name of the class, such as `"vmlist_lock"`. */
@@ -31,24 +37,16 @@ export interface LockLine {
   readonly hold_ns: number;
 }
 
-/** One workload, on one vmap layer, with one number of threads. */
-export interface RunResult {
+/** One workload that was measured, on one vmap layer, with one number of threads. */
+export interface MeasuredRun {
   /** Such as `"map-touch-unmap"`. */
   readonly workload: string;
   /** Name of the vmap layer. */
   readonly vmap: string;
-  /** Calls that map and unmap: `"ram"` = vm_map_ram(), `"vmap"` = vmap(). */
-  readonly api: string;
   /** Kernel threads that ran in parallel. */
   readonly threads: number;
-  /** Pages of one mapping. */
-  readonly pages: number;
   /** Operations of all threads while the counters below ran. */
   readonly ops: number;
-  /** Virtual nanoseconds that one thread takes for one operation. */
-  readonly ns_per_op: number;
-  /** The same as measured on the real machine in 2008; `null` = was not. */
-  readonly reference_ns: number | null;
   /** Flushes of kernel translations on all CPUs. */
   readonly tlb_flushes: number;
   /** Interprocessor interrupts, one a target. */
@@ -60,6 +58,63 @@ export interface RunResult {
   /** By waiting time, most first. */
   readonly locks: readonly LockLine[];
 }
+
+/** A run of `map-touch-unmap`. */
+export interface RunResult extends MeasuredRun {
+  /** Calls that map and unmap: `"ram"` = vm_map_ram(), `"vmap"` = vmap(). */
+  readonly api: string;
+  /** Pages of one mapping. */
+  readonly pages: number;
+  /** Virtual nanoseconds that one thread takes for one operation. */
+  readonly ns_per_op: number;
+  /** The same as measured on the real machine in 2008; `null` = was not. */
+  readonly reference_ns: number | null;
+}
+
+/** A run of `xfs-large-dir`: an operation is a name looked up and stat'ed, or a directory read. */
+export interface XfsLargeDirRun extends MeasuredRun {
+  readonly workload: "xfs-large-dir";
+  /** How XFS maps buffers of several pages: `"vmap"` or `"vm_map_ram"`. */
+  readonly buf_map: string;
+  /** Names looked up and stat'ed. */
+  readonly lookups: number;
+  /** Names looked up and stat'ed in a virtual second, all threads together. */
+  readonly lookups_per_s: number;
+  /** `lookups_per_s` over that of `vmlist` with as many threads; `null` = that did not run. */
+  readonly speedup: number | null;
+  /** Mappings made of several pages: calls of vmap() and vm_map_ram(). */
+  readonly vmap_ops: number;
+  /** Share of the ticks that were not idle, in functions of the vmap layer and in flushes of TLBs. */
+  readonly vmap_percent: number;
+  /** All ticks for each byte of the kernel's text; `null` = its size is not known. */
+  readonly total_load: number | null;
+  /** By ticks, most first. */
+  readonly profile: readonly LoadedLine[];
+}
+
+/** One name of a directory. */
+export interface NamedInode {
+  /** The name; what is not UTF-8 in it is replaced by U+FFFD. */
+  readonly name: string;
+  /** The bytes of the name in hexadecimal; only where they are not UTF-8. */
+  readonly name_hex?: string;
+  /** Inode number. */
+  readonly ino: number;
+}
+
+/** A run of `xfs-ls`. */
+export interface XfsLsRun {
+  readonly workload: "xfs-ls";
+  /** Name of the vmap layer. */
+  readonly vmap: string;
+  /** The directory, as given. */
+  readonly path: string;
+  /** What is in it but `.` and `..`, by the bytes of the names. */
+  readonly entries: readonly NamedInode[];
+}
+
+/** A run of any workload; `workload` says of which. */
+export type AnyRun = RunResult | XfsLargeDirRun | XfsLsRun;
 
 /** The machine that ran. */
 export interface MachineResult {
@@ -81,8 +136,8 @@ export interface MachineResult {
   readonly memory_bytes: number;
 }
 
-/** A boot and the runs after it. */
-export interface BootResult {
+/** A boot and the runs after it, of one workload. */
+export interface BootResult<Run extends AnyRun = RunResult> {
   /** {@linkcode RESULT_SCHEMA}. */
   readonly schema: number;
   /** What ran. */
@@ -94,5 +149,5 @@ export interface BootResult {
   /** Kernel log with time stamps, a line each. */
   readonly dmesg: readonly string[];
   /** By layer, then by threads, as asked for. */
-  readonly runs: readonly RunResult[];
+  readonly runs: readonly Run[];
 }

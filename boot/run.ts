@@ -1,12 +1,6 @@
-/**
- * Boots a machine for each vmap layer and each number of threads, runs the
- * workload on it, and gathers what came out. A pure function of its options.
- */
-import type { MachineSpec } from "../arch/hw/spec.ts";
-import { cpusOf } from "../arch/hw/validate.ts";
-import type { VmapLayerFactory } from "../kernel/mm/vmap_layer.ts";
-import { DEFAULT_PARAMS, type KernelParams } from "../kernel/params.ts";
-import { boot, type BootedMachine } from "./boot.ts";
+/** The benchmark `map-touch-unmap`: runs it, and gathers what came out. */
+import type { BootedMachine } from "./boot.ts";
+import { eachMachine, type MachinesOptions } from "./each_machine.ts";
 import {
   locksBetween,
   profileBetween,
@@ -14,23 +8,11 @@ import {
   type Snapshot,
 } from "./measure.ts";
 import { reference_ns } from "./reference.ts";
-import { type BootResult, RESULT_SCHEMA, type RunResult } from "./results.ts";
+import type { BootResult, RunResult } from "./results.ts";
 import { map_touch_unmap, type MapApi } from "./workloads/map_touch_unmap.ts";
 
 /** What to boot and run. */
-export interface RunOptions {
-  /** The machine; a preset, or one's own. */
-  readonly spec: MachineSpec;
-  /** Names of vmap layers, in order; a machine is booted for each. */
-  readonly layers: readonly string[];
-  /** Numbers of threads, in order; one run each. */
-  readonly threads: readonly number[];
-  /** Layers that `layers` may name besides the kernel's own. */
-  readonly vmapLayers?: Readonly<Record<string, VmapLayerFactory>>;
-  /** Kernel parameters; {@linkcode DEFAULT_PARAMS} for those left out. `vmap` is each of `layers` in turn. */
-  readonly params?: Partial<KernelParams>;
-  /** The parameters as given, for the record. Left out: empty. */
-  readonly commandLine?: string;
+export interface RunOptions extends MachinesOptions {
   /** Name of the workload; there is `"map-touch-unmap"`. */
   readonly workload?: string;
   /** Pages of one mapping. Left out: 4. */
@@ -39,10 +21,6 @@ export interface RunOptions {
   readonly ops?: number | null;
   /** `null` or left out: as in 2008, vmap() on `vmlist`, vm_map_ram() elsewhere. */
   readonly api?: MapApi | null;
-  /** Called with each line of the first boot's log. */
-  readonly onLog?: (line: string) => void;
-  /** Called before each run with the runs done, the runs there are, and what comes. */
-  readonly onProgress?: (done: number, total: number, what: string) => void;
 }
 
 /**
@@ -81,48 +59,11 @@ function defaultOps(api: MapApi, layer: string): number {
  * ```
  */
 export function runBoot(options: RunOptions): BootResult {
-  const { spec } = options;
-  const params = { ...DEFAULT_PARAMS, ...options.params };
-  const cpus = cpusOf(spec);
-  const total = options.layers.length * options.threads.length;
-  const runs: RunResult[] = [];
-  let dmesg: string[] = [];
-  for (const layer of options.layers) {
-    for (const threads of options.threads) {
-      const done = runs.length;
-      // A machine of its own, so that no row hangs on the rows before it.
-      const booted = boot({
-        spec,
-        params: { ...params, vmap: layer },
-        layers: options.vmapLayers,
-        onLog: done === 0 ? options.onLog : undefined,
-      });
-      const what = `${layer}, ${threads} thread${threads === 1 ? "" : "s"}`;
-      const onShare = (share: number) =>
-        options.onProgress?.(done + share, total, what);
-      onShare(0);
-      runs.push(measure(booted, options, layer, threads, onShare));
-      if (done === 0) dmesg = booted.dmesg();
-    }
-  }
-  options.onProgress?.(total, total, "done");
-  return {
-    schema: RESULT_SCHEMA,
-    machine: {
-      name: spec.name,
-      description: spec.description,
-      cpus,
-      sockets: spec.topology.sockets,
-      nodes: spec.topology.nodes,
-      clock_hz: spec.clockHz,
-      page_size: 2 ** spec.paging.pageShift,
-      memory_bytes: spec.memory.bytesPerNode * spec.topology.nodes,
-    },
-    seed: params.seed,
-    command_line: options.commandLine ?? "",
-    dmesg,
-    runs,
-  };
+  return eachMachine(
+    options,
+    (booted, layer, threads, onShare) =>
+      measure(booted, options, layer, threads, onShare),
+  );
 }
 
 function measure(

@@ -1,17 +1,30 @@
-/** Results as CSV (RFC 4180, lines end in LF): a line a run, no profile. */
-import type { BootResult, RunResult } from "../boot/results.ts";
+/** Results as CSV (RFC 4180, lines end in LF): a line a run, no profile; of xfs-ls a line a name. */
+import type {
+  AnyRun,
+  BootResult,
+  NamedInode,
+  RunResult,
+  XfsLargeDirRun,
+  XfsLsRun,
+} from "../boot/results.ts";
 
 type Field = string | number | null;
 
-/** Columns in order, each with what it shows. */
-const COLUMNS: readonly [
-  string,
-  (result: BootResult, run: RunResult) => Field,
-][] = [
+/** A column: its name, and what it shows of a row. */
+type Column<Row> = readonly [
+  name: string,
+  valueOf: (result: BootResult<AnyRun>, row: Row) => Field,
+];
+
+const MACHINE: readonly Column<unknown>[] = [
   ["schema", (result) => result.schema],
   ["machine", (result) => result.machine.name],
   ["cpus", (result) => result.machine.cpus],
   ["seed", (result) => result.seed],
+];
+
+const MAP_TOUCH_UNMAP: readonly Column<RunResult>[] = [
+  ...MACHINE,
   ["workload", (_, run) => run.workload],
   ["vmap", (_, run) => run.vmap],
   ["api", (_, run) => run.api],
@@ -23,6 +36,38 @@ const COLUMNS: readonly [
   ["tlb_flushes", (_, run) => run.tlb_flushes],
   ["ipis", (_, run) => run.ipis],
   ["lock_wait_ns", (_, run) => run.lock_wait_ns],
+];
+
+const XFS_LARGE_DIR: readonly Column<XfsLargeDirRun>[] = [
+  ...MACHINE,
+  ["workload", (_, run) => run.workload],
+  ["vmap", (_, run) => run.vmap],
+  ["buf_map", (_, run) => run.buf_map],
+  ["threads", (_, run) => run.threads],
+  ["ops", (_, run) => run.ops],
+  ["lookups", (_, run) => run.lookups],
+  ["lookups_per_s", (_, run) => run.lookups_per_s],
+  ["speedup", (_, run) => run.speedup],
+  ["vmap_ops", (_, run) => run.vmap_ops],
+  ["vmap_percent", (_, run) => run.vmap_percent],
+  ["tlb_flushes", (_, run) => run.tlb_flushes],
+  ["ipis", (_, run) => run.ipis],
+  ["lock_wait_ns", (_, run) => run.lock_wait_ns],
+];
+
+interface LsRow {
+  readonly run: XfsLsRun;
+  readonly entry: NamedInode;
+}
+
+const XFS_LS: readonly Column<LsRow>[] = [
+  ...MACHINE,
+  ["workload", (_, { run }) => run.workload],
+  ["vmap", (_, { run }) => run.vmap],
+  ["path", (_, { run }) => run.path],
+  ["ino", (_, { entry }) => entry.ino],
+  ["name", (_, { entry }) => entry.name],
+  ["name_hex", (_, { entry }) => entry.name_hex ?? null],
 ];
 
 /**
@@ -39,12 +84,33 @@ const COLUMNS: readonly [
  * assertEquals(header.split(",").length, row.split(",").length);
  * ```
  */
-export function formatCsv(result: BootResult): string {
-  const rows = result.runs.map((run) =>
-    COLUMNS.map(([, valueOf]) => csvField(valueOf(result, run)))
+export function formatCsv(result: BootResult<AnyRun>): string {
+  const ls: LsRow[] = [];
+  const largeDir: XfsLargeDirRun[] = [];
+  const mapTouchUnmap: RunResult[] = [];
+  let lists = false;
+  for (const run of result.runs) {
+    if ("entries" in run) {
+      lists = true;
+      for (const entry of run.entries) ls.push({ run, entry });
+    } else if ("lookups" in run) largeDir.push(run);
+    else mapTouchUnmap.push(run);
+  }
+  if (lists) return table(result, XFS_LS, ls);
+  if (largeDir.length > 0) return table(result, XFS_LARGE_DIR, largeDir);
+  return table(result, MAP_TOUCH_UNMAP, mapTouchUnmap);
+}
+
+function table<Row>(
+  result: BootResult<AnyRun>,
+  columns: readonly Column<Row>[],
+  rows: readonly Row[],
+): string {
+  const lines = rows.map((row) =>
+    columns.map(([, valueOf]) => csvField(valueOf(result, row)))
   );
-  return [COLUMNS.map(([name]) => name), ...rows]
-    .map((row) => `${row.join(",")}\n`).join("");
+  return [columns.map(([name]) => name), ...lines]
+    .map((line) => `${line.join(",")}\n`).join("");
 }
 
 function csvField(value: Field): string {

@@ -1,5 +1,14 @@
 /** Results as JSON; the fields are described in `docs/OUTPUT.md`. */
-import type { BootResult, RunResult } from "../boot/results.ts";
+import type {
+  AnyRun,
+  BootResult,
+  LockLine,
+  NamedInode,
+  ProfileLine,
+  RunResult,
+  XfsLargeDirRun,
+  XfsLsRun,
+} from "../boot/results.ts";
 
 /**
  * The result as indented JSON with its keys in documented order; ends with a
@@ -20,7 +29,7 @@ import type { BootResult, RunResult } from "../boot/results.ts";
  * assertEquals(JSON.parse(formatJson(result)).schema, RESULT_SCHEMA);
  * ```
  */
-export function formatJson(result: BootResult): string {
+export function formatJson(result: BootResult<AnyRun>): string {
   const { schema, machine, seed, command_line, runs, dmesg } = result;
   const document = {
     schema,
@@ -43,7 +52,12 @@ export function formatJson(result: BootResult): string {
 }
 
 /** Order of keys is part of the output, so it does not follow whoever built the object. */
-function orderRun(run: RunResult): RunResult {
+function orderRun(run: AnyRun): AnyRun {
+  if ("entries" in run) return orderLs(run);
+  return "lookups" in run ? orderLargeDir(run) : orderMapTouchUnmap(run);
+}
+
+function orderMapTouchUnmap(run: RunResult): RunResult {
   return {
     workload: run.workload,
     vmap: run.vmap,
@@ -56,17 +70,53 @@ function orderRun(run: RunResult): RunResult {
     tlb_flushes: run.tlb_flushes,
     ipis: run.ipis,
     lock_wait_ns: run.lock_wait_ns,
-    profile: run.profile.map(({ symbol, ticks, percent }) => ({
-      symbol,
-      ticks,
-      percent,
+    profile: run.profile.map(orderLine),
+    locks: run.locks.map(orderLock),
+  };
+}
+
+function orderLargeDir(run: XfsLargeDirRun): XfsLargeDirRun {
+  return {
+    workload: run.workload,
+    vmap: run.vmap,
+    buf_map: run.buf_map,
+    threads: run.threads,
+    ops: run.ops,
+    lookups: run.lookups,
+    lookups_per_s: run.lookups_per_s,
+    speedup: run.speedup,
+    vmap_ops: run.vmap_ops,
+    vmap_percent: run.vmap_percent,
+    tlb_flushes: run.tlb_flushes,
+    ipis: run.ipis,
+    lock_wait_ns: run.lock_wait_ns,
+    total_load: run.total_load,
+    profile: run.profile.map((line) => ({
+      ...orderLine(line),
+      load: line.load,
     })),
-    locks: run.locks.map((lock) => ({
-      name: lock.name,
-      acquisitions: lock.acquisitions,
-      contentions: lock.contentions,
-      wait_ns: lock.wait_ns,
-      hold_ns: lock.hold_ns,
-    })),
+    locks: run.locks.map(orderLock),
+  };
+}
+
+function orderLs({ workload, vmap, path, entries }: XfsLsRun): XfsLsRun {
+  return { workload, vmap, path, entries: entries.map(orderEntry) };
+}
+
+function orderEntry({ name, name_hex, ino }: NamedInode): NamedInode {
+  return name_hex === undefined ? { name, ino } : { name, name_hex, ino };
+}
+
+function orderLine({ symbol, ticks, percent }: ProfileLine): ProfileLine {
+  return { symbol, ticks, percent };
+}
+
+function orderLock(lock: LockLine): LockLine {
+  return {
+    name: lock.name,
+    acquisitions: lock.acquisitions,
+    contentions: lock.contentions,
+    wait_ns: lock.wait_ns,
+    hold_ns: lock.hold_ns,
   };
 }

@@ -1,5 +1,5 @@
 /** Lock classes of a run, most waited for first: the columns of `/proc/lock_stat` that the model has. */
-import type { RunResult } from "../boot/results.ts";
+import type { MeasuredRun } from "../boot/results.ts";
 import { alignColumns } from "./columns.ts";
 import { runTitle } from "./profile.ts";
 
@@ -22,7 +22,7 @@ import { runTitle } from "./profile.ts";
  * assert(formatLocks(runs[0], 3).includes("vmlist_lock"));
  * ```
  */
-export function formatLocks(run: RunResult, top = 5): string {
+export function formatLocks(run: MeasuredRun, top = 5): string {
   const locks = run.locks.filter(({ contentions }) => contentions > 0)
     .slice(0, top);
   if (locks.length === 0) return "";

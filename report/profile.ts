@@ -1,5 +1,5 @@
 /** Where virtual time went, by kernel symbol, laid out as `readprofile` does. */
-import type { RunResult } from "../boot/results.ts";
+import type { MeasuredRun } from "../boot/results.ts";
 import { alignColumns } from "./columns.ts";
 
 /**
@@ -20,7 +20,7 @@ import { alignColumns } from "./columns.ts";
  * assert(formatProfile(runs[0], 3).startsWith("vmlist, 2 threads"));
  * ```
  */
-export function formatProfile(run: RunResult, top = 10): string {
+export function formatProfile(run: MeasuredRun, top = 10): string {
   const { profile } = run;
   const shown = profile.slice(0, top);
   const rest = profile.slice(top);
@@ -55,7 +55,7 @@ export function formatProfile(run: RunResult, top = 10): string {
 }
 
 /** Such as `rewrite, 8 threads`. */
-export function runTitle({ vmap, threads }: RunResult): string {
+export function runTitle({ vmap, threads }: MeasuredRun): string {
   return `${vmap}, ${threads} thread${threads === 1 ? "" : "s"}`;
 }
 

@@ -3,27 +3,12 @@
  * vmap layer, beside what was measured on the real machine in 2008.
  */
 import type { BootResult, MachineResult, RunResult } from "../boot/results.ts";
-import {
-  alignColumns,
-  type Column,
-  decimalsFor,
-  fixed,
-  groupHeading,
-  tableWidth,
-} from "./columns.ts";
-
-/** Layers that do not fit beside each other stand below each other, characters. */
-const MAX_WIDTH = 100;
+import { type Column, decimalsFor, fixed } from "./columns.ts";
+import { type Group, groupedTable } from "./groups.ts";
 
 /** Layers whose ratio the table shows: the old one over the new one. */
 const VANILLA = "vmlist";
 const REWRITE = "rewrite";
-
-/** Columns that belong to one layer. */
-interface Group {
-  readonly title: string;
-  readonly columns: readonly Column[];
-}
 
 /**
  * The table, with a title for each workload; ends with a newline unless empty.
@@ -87,34 +72,7 @@ function body(runs: readonly RunResult[]): string[] {
   });
   const ratio = ratioColumn(runs, threads);
   if (ratio !== null) groups.push({ title: "", columns: [ratio] });
-  return pack(threadColumn, groups).map((some) => block(threadColumn, some))
-    .reduce((lines, next) => [...lines, "", ...next]);
-}
-
-/** Splits `groups` so that each part fits a line. */
-function pack(first: Column, groups: readonly Group[]): Group[][] {
-  const parts: Group[][] = [[]];
-  for (const group of groups) {
-    const part = parts[parts.length - 1];
-    const columns = [...part, group].flatMap((g) => g.columns);
-    if (part.length === 0 || tableWidth([first, ...columns]) <= MAX_WIDTH) {
-      part.push(group);
-    } else {
-      parts.push([group]);
-    }
-  }
-  return parts;
-}
-
-function block(first: Column, groups: readonly Group[]): string[] {
-  const titles = groups.map(({ title, columns }) =>
-    title === "" ? "" : groupHeading(title, tableWidth(columns))
-  );
-  const indent = " ".repeat(tableWidth([first]));
-  return [
-    [indent, ...titles].join("  ").trimEnd(),
-    ...alignColumns([first, ...groups.flatMap(({ columns }) => columns)]),
-  ];
+  return groupedTable(threadColumn, groups);
 }
 
 /** Columns of one layer; `runs` has a place for each number of threads. */
@@ -142,9 +100,16 @@ function layerGroup(runs: readonly (RunResult | undefined)[]): Group {
   return { title: `${vmap}, ${apiText(api)}`, columns };
 }
 
+/** Calls that map, by what results call them. */
+const CALLS: Readonly<Record<string, string>> = {
+  ram: "vm_map_ram()",
+  vm_map_ram: "vm_map_ram()",
+  vmap: "vmap()",
+};
+
 /** What was called to map; for titles. */
-function apiText(api: string): string {
-  return { ram: "vm_map_ram()", vmap: "vmap()" }[api] ?? api;
+export function apiText(api: string): string {
+  return CALLS[api] ?? api;
 }
 
 function column(

@@ -1,0 +1,83 @@
+/**
+ * The table of `xfs-large-dir`: names looked up in a virtual second, by number
+ * of threads and by vmap layer, and what each costs in mappings, flushes and
+ * interprocessor interrupts.
+ */
+import { REFERENCE_SPEEDUP } from "../boot/reference_xfs.ts";
+import type {
+  BootResult,
+  MachineResult,
+  XfsLargeDirRun,
+} from "../boot/results.ts";
+import { type Column, decimalsFor, fixed } from "./columns.ts";
+import { type Group, groupedTable } from "./groups.ts";
+import { apiText, machineText } from "./table.ts";
+
+/** The table with its title; ends with a newline. */
+export function formatLargeDir(
+  { machine, runs }: BootResult<XfsLargeDirRun>,
+): string {
+  const threads = [...new Set(runs.map((run) => run.threads))];
+  const first: Column = { header: "threads", cells: threads.map(String) };
+  const layers = [...new Set(runs.map(({ vmap }) => vmap))];
+  const groups = layers.map((vmap) => {
+    const own = runs.filter((run) => run.vmap === vmap);
+    return layerGroup(threads.map((n) => own.find((r) => r.threads === n)));
+  });
+  return [...heading(machine, runs), "", ...groupedTable(first, groups), ""]
+    .join("\n");
+}
+
+function heading(
+  machine: MachineResult,
+  runs: readonly XfsLargeDirRun[],
+): string[] {
+  const lines = [
+    `xfs-large-dir on ${machine.name}: ${machineText(machine)}, ${
+      machine.page_size / 1024
+    } KiB pages`,
+    "lookups/s: names looked up and stat'ed in a virtual second, all threads together",
+    "vmaps, flushes, IPIs: for each lookup",
+  ];
+  if (runs.some(({ speedup }) => hasSpeedup(speedup))) {
+    lines.push(
+      `speed-up: lookups/s over that of vmlist (2008, 64 CPUs: ${REFERENCE_SPEEDUP})`,
+    );
+  }
+  return lines;
+}
+
+/** Columns of one layer; `runs` has a place for each number of threads. */
+function layerGroup(runs: readonly (XfsLargeDirRun | undefined)[]): Group {
+  const columns = [
+    column("lookups/s", runs, (run) => run.lookups_per_s, 0),
+    column("vmaps", runs, (run) => run.vmap_ops / run.lookups),
+    column("flushes", runs, (run) => run.tlb_flushes / run.lookups),
+    column("IPIs", runs, (run) => run.ipis / run.lookups),
+  ];
+  const [{ vmap, buf_map }] = runs.filter((run) => run !== undefined);
+  if (runs.some((run) => hasSpeedup(run?.speedup ?? null))) {
+    columns.push(column("speed-up", runs, (run) => run.speedup ?? NaN, 1));
+  }
+  return {
+    title: `${vmap}, ${apiText(buf_map)}`,
+    columns,
+  };
+}
+
+/** Whether it compares two runs. */
+function hasSpeedup(speedup: number | null): boolean {
+  return speedup !== null && speedup !== 1;
+}
+
+function column(
+  header: string,
+  runs: readonly (XfsLargeDirRun | undefined)[],
+  valueOf: (run: XfsLargeDirRun) => number,
+  decimals = decimalsFor(runs.map((run) => run ? valueOf(run) : 0)),
+): Column {
+  return {
+    header,
+    cells: runs.map((run) => fixed(run ? valueOf(run) : NaN, decimals)),
+  };
+}
