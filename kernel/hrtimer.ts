@@ -7,6 +7,8 @@
  *     hrtimer_bases.lock (one for each CPU)
  *       nothing
  *
+ * ia64 has no high-resolution timers: the tick runs those that are due.
+ *
  * Differs from Linux: a sorted list stands for the red-black tree, since there
  * are few; all callbacks run in the timer interrupt without the lock; time is
  * in cycles.
@@ -43,6 +45,7 @@ import { TASK_RUNNING, TASK_UNINTERRUPTIBLE, type Thread } from "./thread.ts";
 import { ktime_get } from "./timekeeping.ts";
 
 const HRTIMER_INTERRUPT = ksym("hrtimer_interrupt");
+const HRTIMER_RUN_QUEUES = ksym("hrtimer_run_queues");
 const HRTIMER_START = ksym("hrtimer_start");
 const HRTIMER_CANCEL = ksym("hrtimer_cancel");
 const HRTIMER_NANOSLEEP = ksym("hrtimer_nanosleep");
@@ -89,6 +92,7 @@ function this_base(t: Thread): HrtimerBase {
 
 /** Sets the local timer to `expires`; soon, if that is past. Reads the clock. */
 function* tick_program_event(t: Thread, expires: number): Steps {
+  if (t.k.arch === "ia64") return; // its timer is the tick
   enter(t, TICK_PROGRAM_EVENT);
   charge(t, 30);
   this_base(t).expires_next = expires;
@@ -125,6 +129,11 @@ function first_expiry(base: HrtimerBase): number {
   return list_empty(base.active)
     ? KTIME_MAX
     : list_first_entry(base.active).expires;
+}
+
+/** When this CPU's first timer is due, cycles; `KTIME_MAX` = there is none. Plain: an unlocked look. */
+export function hrtimer_next_event(t: Thread): number {
+  return first_expiry(this_base(t));
 }
 
 /** Has `timer`, not queued elsewhere, fire on this CPU at `expires`. Context: any. */
@@ -192,6 +201,28 @@ export function* hrtimer_interrupt(t: Thread): Steps {
   const now = yield* ktime_get(t);
   base.in_interrupt = true;
   base.expires_next = KTIME_MAX;
+  yield* run_due(t, base, now);
+  base.in_interrupt = false;
+  yield* spin_unlock(t, base.lock);
+  const next = first_expiry(base);
+  if (next !== KTIME_MAX) yield* tick_program_event(t, next);
+  leave(t);
+}
+
+/** {@linkcode hrtimer_interrupt} without high-resolution timers. Context: the tick. */
+export function* hrtimer_run_queues(t: Thread, now: number): Steps {
+  enter(t, HRTIMER_RUN_QUEUES);
+  charge(t, 10);
+  const base = this_base(t);
+  if (!list_empty(base.active)) {
+    yield* run_due(t, base, now);
+    yield* spin_unlock(t, base.lock);
+  }
+  leave(t);
+}
+
+/** Runs the timers that are due by `now`. Locks: takes base.lock and returns with it. */
+function* run_due(t: Thread, base: HrtimerBase, now: number): Steps {
   yield* spin_lock(t, base.lock);
   while (first_expiry(base) <= now) {
     const timer = list_first_entry(base.active);
@@ -201,11 +232,6 @@ export function* hrtimer_interrupt(t: Thread): Steps {
     yield* spin_lock(t, base.lock);
     if (again && timer.base === null) enqueue(t, base, timer);
   }
-  base.in_interrupt = false;
-  yield* spin_unlock(t, base.lock);
-  const next = first_expiry(base);
-  if (next !== KTIME_MAX) yield* tick_program_event(t, next);
-  leave(t);
 }
 
 /** Sleeps for `cycles`. Context: process. */

@@ -1,6 +1,7 @@
 /**
  * Interrupts: what the CPU does between taking one and going back
- * (arch/x86/kernel/{entry_64.S,apic.c,smp.c}, kernel/softirq.c).
+ * (arch/x86/kernel/{entry_64.S,apic.c,smp.c}, kernel/softirq.c; for ia64,
+ * arch/ia64/kernel/{ivt.S,entry.S,irq_ia64.c}).
  *
  * Differs from Linux: a handler has a thread object of its own (see thread.ts).
  * CONFIG_PREEMPT is off, so the return from an interrupt switches threads on an
@@ -30,6 +31,8 @@ import {
   NR_VECTORS,
   RESCHEDULE_VECTOR,
 } from "./irq_vectors.ts";
+import { handle_IPI } from "./ia64_smp.ts";
+import { timer_interrupt } from "./ia64_time.ts";
 import type { Kernel } from "./kernel.ts";
 import { idle_cpu, need_resched } from "./sched/sched.ts";
 import {
@@ -49,6 +52,11 @@ const SMP_CALL_FUNCTION_INTERRUPT = ksym("smp_call_function_interrupt");
 const SMP_CALL_FUNCTION_SINGLE_INTERRUPT = ksym(
   "smp_call_function_single_interrupt",
 );
+
+const IA64_HANDLE_IRQ = ksym("ia64_handle_irq");
+const IA64_LEAVE_KERNEL = ksym("ia64_leave_kernel");
+/** ia64's one entry of all external interrupts. */
+const IA64_INTERRUPT = ksym("interrupt");
 
 /** The assembly entry of each vector: where entry and exit are charged. */
 const ENTRIES: readonly Sym[] = entries();
@@ -81,8 +89,12 @@ export class IrqState implements InterruptHandler {
     const t = context as Thread;
     t.task = (t.below as Thread).task;
     t.preempt_count = 0;
-    t.stack[0] = ENTRIES[vector];
     this.#counts[t.cpu.id * NR_VECTORS + vector]++;
+    if (this.k.arch === "ia64") {
+      t.stack[0] = IA64_INTERRUPT;
+      return ia64_interrupt(t, vector)[Symbol.iterator]();
+    }
+    t.stack[0] = ENTRIES[vector];
     return do_interrupt(t, vector)[Symbol.iterator]();
   }
 
@@ -128,12 +140,49 @@ function* do_interrupt(t: Thread, vector: number): Steps {
     default:
       BUG(t, `unexpected interrupt vector ${vector}`);
   }
+  check_counts(t, vector);
+  charge_cycles(t, exitCycles);
+}
+
+function check_counts(t: Thread, vector: number): void {
   BUG_ON(
     t,
     t.preempt_count !== 0 || t.softirq_count !== 0,
     `interrupt ${vector} left preempt_count at ${t.preempt_count}`,
   );
+}
+
+/** From entry to rfi on ia64. Interrupts are off throughout, but for softirqs. */
+function* ia64_interrupt(t: Thread, vector: number): Steps {
+  const { entryCycles, exitCycles } = t.k.machine.spec.irq;
+  charge_cycles(t, entryCycles);
+  yield* ia64_handle_irq(t, vector);
+  check_counts(t, vector);
+  enter(t, IA64_LEAVE_KERNEL);
   charge_cycles(t, exitCycles);
+  leave(t);
+}
+
+/** Every external interrupt of ia64: a reschedule interrupt, too, has irq_enter() around it. */
+function* ia64_handle_irq(t: Thread, vector: number): Steps {
+  enter(t, IA64_HANDLE_IRQ);
+  charge(t, 25);
+  charge_cycles(t, t.k.machine.spec.irq.ackCycles); // cr.ivr, cr.tpr, cr.eoi
+  yield* irq_enter(t);
+  switch (vector) {
+    case LOCAL_TIMER_VECTOR:
+      yield* timer_interrupt(t);
+      break;
+    case CALL_FUNCTION_VECTOR:
+      yield* handle_IPI(t);
+      break;
+    case RESCHEDULE_VECTOR:
+      break; // whoever runs looks at need_resched by itself
+    default:
+      BUG(t, `unexpected interrupt vector ${vector}`);
+  }
+  yield* irq_exit(t);
+  leave(t);
 }
 
 /** End of interrupt: a write to the local APIC. */

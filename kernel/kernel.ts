@@ -31,6 +31,9 @@ import type { Tick } from "./tick.ts";
 import type { Timers } from "./timer.ts";
 import type { Workqueues } from "./workqueue.ts";
 
+/** Architectures whose kernels differ: locks, calls between CPUs, the tick, how a TLB is flushed. */
+export type Arch = "x86" | "ia64";
+
 /** Subsystems that a boot step brings up. */
 export interface Subsystems {
   /**
@@ -115,6 +118,8 @@ export interface Subsystems {
  * ```
  */
 export class Kernel {
+  /** What the kernel is built for; follows from the machine's page-table format. */
+  readonly arch: Arch;
   /** Statistics of every lock class. */
   readonly lockStats: LockStats = new LockStats();
   /** CPUs that could ever be online, that are plugged in, and that run. */
@@ -217,7 +222,9 @@ export class Kernel {
     readonly machine: Machine,
     readonly params: KernelParams,
     readonly printk: Printk,
-  ) {}
+  ) {
+    this.arch = machine.mmu.format.name === "ia64-16k" ? "ia64" : "x86";
+  }
 
   /**
    * Asserts that a subsystem is up.

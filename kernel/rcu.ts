@@ -31,13 +31,13 @@ import {
   local_irq_restore,
   local_irq_save,
   READ_ONCE,
-  send_ipi_mask,
   type Steps,
   store,
   touch_write,
   write_line,
 } from "../arch/asm.ts";
 import { BUG_ON } from "./bug.ts";
+import { send_IPI_mask } from "./ipi.ts";
 import { RESCHEDULE_VECTOR } from "./irq_vectors.ts";
 import {
   complete,
@@ -223,7 +223,7 @@ function* force_quiescent_state(t: Thread, rcp: RcuCtrlblk): Steps {
     const others = rcp.cpumask.list.filter((cpu) =>
       cpu !== t.cpu.id && t.k.cpu_online.has(cpu)
     );
-    yield* send_ipi_mask(t, others, RESCHEDULE_VECTOR);
+    yield* send_IPI_mask(t, others, RESCHEDULE_VECTOR);
   }
   yield* spin_unlock_irqrestore(t, rcp.lock, flags);
   leave(t);
@@ -262,6 +262,16 @@ export function* rcu_needs_cpu(t: Thread): Steps<boolean> {
 export function rcu_batch_unseen(t: Thread): boolean {
   const { ctrlblk, data } = t.k.rcu;
   return ctrlblk.cur.value !== data.get(t.cpu.id).quiescbatch;
+}
+
+/**
+ * Whether a tick of this CPU would find RCU in want of something: a plain look,
+ * for ia64, whose idle CPUs skip the ticks that would not.
+ */
+export function rcu_wants_tick(t: Thread): boolean {
+  const rdp = t.k.rcu.data.get(t.cpu.id);
+  return rdp.waiting || !rdp.done.empty || rdp.qs_pending ||
+    rcu_batch_unseen(t);
 }
 
 /** The tick has found something to do. Plain. Context: timer interrupt. */

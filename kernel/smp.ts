@@ -15,6 +15,8 @@
  *     call_function_lock
  *     call_single_queue.lock       (one for each CPU)
  *
+ * ia64 has calls of its own, in ia64_smp.ts, which the functions here hand on to.
+ *
  * Kept: kmalloc(GFP_ATOMIC) for the data, the stack if there is none, with the
  * dance that makes every responder forget the stack. Left out: CPU hotplug.
  */
@@ -30,8 +32,6 @@ import {
   local_irq_restore,
   local_irq_save,
   read_line,
-  send_ipi,
-  send_ipi_mask,
   spin_until,
   type Steps,
   store,
@@ -40,6 +40,8 @@ import {
 import type { Cell } from "../arch/hw/cell.ts";
 import type { CacheLine } from "../arch/hw/line.ts";
 import { WARN_ON } from "./bug.ts";
+import { ia64_call_one, ia64_smp_call_function } from "./ia64_smp.ts";
+import { send_IPI, send_IPI_mask } from "./ipi.ts";
 import {
   CALL_FUNCTION_SINGLE_VECTOR,
   CALL_FUNCTION_VECTOR,
@@ -134,7 +136,7 @@ function* generic_exec_single(
   list_add_tail(data.list, dst.list);
   yield* spin_unlock_irqrestore(t, dst.lock, flags);
   smp_mb(t);
-  if (ipi) yield* send_ipi(t, cpu, CALL_FUNCTION_SINGLE_VECTOR);
+  if (ipi) yield* send_IPI(t, cpu, CALL_FUNCTION_SINGLE_VECTOR);
   if (wait) yield* csd_flag_wait(t, data.flags);
   leave(t);
 }
@@ -207,6 +209,10 @@ function* exec_remote(
   info: unknown,
   wait: boolean,
 ): Steps {
+  if (t.k.smp.ia64 !== null) {
+    yield* ia64_call_one(t, cpu, func, info, wait);
+    return;
+  }
   const memory = wait || t.k.slab === undefined
     ? null
     : yield* kmalloc(t, CSD_BYTES, GFP_ATOMIC);
@@ -257,15 +263,23 @@ export function* smp_call_function_mask<I>(
   info: I,
   wait: boolean,
 ): Steps<0> {
+  if (t.k.smp.ia64 !== null) {
+    yield* ia64_smp_call_function(
+      t,
+      others(t, cpus),
+      func as SmpFunction<unknown>,
+      info,
+      wait,
+    );
+    return 0;
+  }
   enter(t, SMP_CALL_FUNCTION_MASK);
   WARN_ON(
     t,
     wait && irqs_disabled(t),
     "smp_call_function_mask() with interrupts off",
   );
-  const me = t.cpu.id;
-  const online = t.k.cpu_online;
-  const targets = cpus.filter((cpu) => cpu !== me && online.has(cpu));
+  const targets = others(t, cpus);
   charge(t, 30 + 6 * Math.ceil(t.k.machine.spec.kernel.nrCpus / 64));
   if (targets.length === 1) {
     yield* smp_call_function_single(t, targets[0], func, info, wait);
@@ -280,6 +294,13 @@ export function* smp_call_function_mask<I>(
   }
   leave(t);
   return 0;
+}
+
+/** Those of `cpus` that are online, without this one. */
+function others(t: Thread, cpus: readonly number[]): number[] {
+  const me = t.cpu.id;
+  const online = t.k.cpu_online;
+  return cpus.filter((cpu) => cpu !== me && online.has(cpu));
 }
 
 function* call_function_queue(
@@ -317,7 +338,7 @@ function* call_function_queue(
   yield* spin_unlock_irqrestore(t, smp.call_function_lock, irqFlags);
 
   smp_mb(t);
-  yield* send_ipi_mask(t, targets, CALL_FUNCTION_VECTOR);
+  yield* send_IPI_mask(t, targets, CALL_FUNCTION_VECTOR);
 
   if (wait || memory === null) yield* csd_flag_wait(t, data.flags);
   if (memory === null) yield* quiesce_stack(t, targets);

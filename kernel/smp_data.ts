@@ -9,6 +9,7 @@ import type { Steps } from "../arch/asm.ts";
 import { CpuMask } from "./cpumask.ts";
 import type { Kernel } from "./kernel.ts";
 import { ListHead } from "./lib/list.ts";
+import { Ia64Calls } from "./ia64_smp.ts";
 import { Spinlock } from "./locking/spinlock.ts";
 import type { KmallocObject } from "./mm/kmalloc.ts";
 import { PerCpu } from "./percpu.ts";
@@ -120,8 +121,11 @@ export class Smp {
   readonly lineBytes: number;
   /** Longs in a mask: what its bit operations walk. */
   readonly maskLongs: number;
+  /** How ia64 makes calls, with nothing of the above; `null` = another architecture. */
+  readonly ia64: Ia64Calls | null;
 
   constructor(k: Kernel) {
+    this.ia64 = k.arch === "ia64" ? new Ia64Calls(k) : null;
     const { spec } = k.machine;
     this.lineBytes = spec.memory.lineBytes;
     this.maskLongs = Math.ceil(spec.kernel.nrCpus / 64);

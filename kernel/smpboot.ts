@@ -1,6 +1,8 @@
 /**
  * Bringing CPUs up (arch/x86/kernel/smpboot.c, kernel/cpu.c).
  *
+ * On ia64 CPUs wait in firmware for one interrupt (arch/ia64/kernel/smpboot.c).
+ *
  * Differs from Linux: of the startup sequence only its waits and its handshake
  * are kept: INIT, 10 ms, two startup messages, then the new CPU says that it is
  * there. No delay-loop calibration and no clock synchronisation on the new CPU.
@@ -31,6 +33,8 @@ import { tick_setup_sched_timer } from "./tick.ts";
 const NATIVE_CPU_UP = ksym("native_cpu_up");
 const START_SECONDARY = ksym("start_secondary");
 const __DELAY = ksym("__delay");
+const IA64_SN_UDELAY = ksym("ia64_sn_udelay");
+const DO_BOOT_CPU = ksym("do_boot_cpu");
 const SMP_INIT = ksym("smp_init");
 const SETUP_SECONDARY_CLOCK = ksym("setup_secondary_clock");
 
@@ -40,12 +44,14 @@ const DELAY_CHUNK_US = 100;
 const INIT_DELAY_US = 10_000;
 /** After each startup message, microseconds. */
 const STARTUP_DELAY_US = 300;
-/** Start of a new CPU's code, real mode to long mode, microseconds. */
+/** Start of a new CPU's code, real mode to long mode, microseconds. (ia64: out of SAL's rendezvous.) */
 const TRAMPOLINE_US = 50;
+/** Between looks for a new CPU of ia64, microseconds. */
+const CALLIN_POLL_US = 100;
 
 /** Spins for `us` microseconds. Context: any. */
 export function* udelay(t: Thread, us: number): Steps {
-  enter(t, __DELAY);
+  enter(t, t.k.arch === "ia64" ? IA64_SN_UDELAY : __DELAY);
   // Not cpu_relax(): that would park on whatever was loaded before.
   const { line } = this_rq(t).lock.slock;
   for (let left = us; left > 0; left -= DELAY_CHUNK_US) {
@@ -64,9 +70,10 @@ export function* udelay(t: Thread, us: number): Steps {
  * @returns 0, or -EINVAL if it is not present or online already.
  */
 export function* cpu_up(t: Thread, cpu: number): Steps<0 | Errno> {
-  enter(t, NATIVE_CPU_UP);
-  charge(t, 500);
   const { k } = t;
+  const ia64 = k.arch === "ia64";
+  enter(t, ia64 ? DO_BOOT_CPU : NATIVE_CPU_UP);
+  charge(t, 500);
   if (!k.cpu_present.has(cpu) || k.cpu_online.has(cpu)) {
     leave(t);
     return err(EINVAL);
@@ -78,10 +85,10 @@ export function* cpu_up(t: Thread, cpu: number): Steps<0 | Errno> {
   idle.stack[0] = START_SECONDARY;
   init_idle(idle, cpu);
   idle.gen = start_secondary(idle, callin)[Symbol.iterator]();
-  yield* udelay(t, INIT_DELAY_US);
+  if (!ia64) yield* udelay(t, INIT_DELAY_US);
   const at = t.cpu.clock + k.machine.toCycles(TRAMPOLINE_US * 1000);
   k.machine.engine.start(target, idle, at);
-  yield* udelay(t, STARTUP_DELAY_US);
+  yield* udelay(t, ia64 ? CALLIN_POLL_US : STARTUP_DELAY_US);
   yield* spin_until(t, callin, 1, 1);
   leave(t);
   return 0;
@@ -112,11 +119,14 @@ export function* smp_init(t: Thread): Steps {
   const { k } = t;
   for (const cpu of k.cpu_present.list) {
     if (k.cpu_online.has(cpu)) continue;
-    printk(
-      t,
-      KERN_INFO,
-      `Booting processor ${cpu} APIC 0x${cpu.toString(16)} ip 0x6000`,
-    );
+    // ia64 says nothing unless it fails.
+    if (k.arch === "x86") {
+      printk(
+        t,
+        KERN_INFO,
+        `Booting processor ${cpu} APIC 0x${cpu.toString(16)} ip 0x6000`,
+      );
+    }
     yield* cpu_up(t, cpu);
   }
   printk(t, KERN_INFO, `Brought up ${k.cpu_online.weight} CPUs`);

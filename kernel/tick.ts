@@ -16,6 +16,9 @@
  * does the same. tick_nohz_kick_tick() is switched off in 2.6.28 (ae99286b4f1b).
  * A reschedule interrupt does none of this: it has no irq_enter() on x86.
  *
+ * ia64 has neither and ticks all the time (ia64_time.ts); the functions here hand
+ * on to it.
+ *
  * Left out: the low-resolution mode, broadcast, the softlockup watchdog, the
  * idle load balancer (select_nohz_load_balancer()).
  */
@@ -40,6 +43,11 @@ import {
   hrtimer_start,
   HrtimerBase,
 } from "./hrtimer.ts";
+import {
+  ia64_cpu_local_tick,
+  ia64_resume_ticks,
+  ia64_skip_ticks,
+} from "./ia64_time.ts";
 import type { Kernel } from "./kernel.ts";
 import { read_seqbegin, read_seqretry, Seqlock } from "./locking/seqlock.ts";
 import { __get_cpu_var, PerCpu } from "./percpu.ts";
@@ -80,7 +88,7 @@ export class TickSched {
   /** In the idle loop. */
   inidle = false;
   tick_stopped = false;
-  /** When the tick would have come, had it not been stopped, cycles. */
+  /** When the tick would have come, had it not been stopped, cycles. (ia64: when it comes.) */
   idle_tick = 0;
   /** Counts as idle now, since idle_entrytime. */
   idle_active = false;
@@ -161,6 +169,11 @@ export function* tick_setup_sched_timer(t: Thread): Steps {
   charge(t, 80);
   const tick = t.k.tick;
   const ts = __get_cpu_var(t, tick.sched);
+  if (t.k.arch === "ia64") {
+    ia64_cpu_local_tick(t, ts);
+    leave(t);
+    return;
+  }
   const now = yield* ktime_get(t);
   const shift = Math.floor(tick.periodCycles / 2 / t.k.cpu_possible.weight);
   const timer = ts.sched_timer;
@@ -189,7 +202,7 @@ function* tick_sched_timer(t: Thread, timer: Hrtimer): Steps<boolean> {
 }
 
 /** What every tick does. Context: timer interrupt. */
-function* update_process_times(t: Thread): Steps {
+export function* update_process_times(t: Thread): Steps {
   enter(t, UPDATE_PROCESS_TIMES);
   charge(t, 60); // account_process_tick(), run_posix_cpu_timers()
   __raise_softirq_irqoff(t, TIMER_SOFTIRQ); // run_local_timers()
@@ -200,6 +213,10 @@ function* update_process_times(t: Thread): Steps {
 
 /** An interrupt ends this CPU's idleness for now. Context: irq_enter(), on an idle CPU. */
 export function* tick_check_idle(t: Thread): Steps {
+  if (t.k.arch === "ia64") {
+    ia64_resume_ticks(t);
+    return;
+  }
   enter(t, TICK_CHECK_IDLE);
   charge(t, 10);
   const ts = __get_cpu_var(t, t.k.tick.sched);
@@ -238,6 +255,10 @@ function* tick_nohz_start_idle(t: Thread, ts: TickSched): Steps {
  * @param inidle Called by the idle loop; `false` = by irq_exit().
  */
 export function* tick_nohz_stop_sched_tick(t: Thread, inidle: boolean): Steps {
+  if (t.k.arch === "ia64") {
+    ia64_skip_ticks(t);
+    return;
+  }
   enter(t, TICK_NOHZ_STOP_SCHED_TICK);
   charge(t, 20);
   const flags = local_irq_save(t);
@@ -302,6 +323,10 @@ function* stop_tick(t: Thread, ts: TickSched): Steps {
 
 /** This CPU leaves the idle loop: the tick goes on where it would be by now. */
 export function* tick_nohz_restart_sched_tick(t: Thread): Steps {
+  if (t.k.arch === "ia64") {
+    ia64_resume_ticks(t);
+    return;
+  }
   enter(t, TICK_NOHZ_RESTART_SCHED_TICK);
   charge(t, 20);
   local_irq_disable(t);

@@ -18,12 +18,11 @@ import {
   ksym,
   leave,
   read_line,
-  send_ipi,
   type Steps,
 } from "../arch/asm.ts";
 import { CacheLine } from "../arch/hw/line.ts";
 import { BUG_ON } from "./bug.ts";
-import { RESCHEDULE_VECTOR } from "./irq_vectors.ts";
+import { smp_send_reschedule } from "./ipi.ts";
 import type { Kernel } from "./kernel.ts";
 import {
   list_add_tail,
@@ -293,7 +292,7 @@ export function* add_timer_on(t: Thread, timer: Timer, cpu: number): Steps {
   const rq = t.k.sched.rqs[cpu]; // wake_up_idle_cpu()
   if (rq.curr !== rq.idle) return;
   rq.need_resched = true;
-  if (!rq.polling) yield* send_ipi(t, cpu, RESCHEDULE_VECTOR);
+  if (!rq.polling) yield* smp_send_reschedule(t, cpu);
 }
 
 /**

@@ -9,7 +9,11 @@
  * 27(2), 2007). One that has waited is there already, and done sooner than one
  * that must travel first. Contention is nothing but this queue.
  *
- * Left out: capacity. A line stays where it was used last; what the kernel's
+ * A machine with a directory keeps shared lines in memory too, and its home
+ * hands out copies of those without asking anybody (`cache.homeBusyCycles`).
+ *
+ * Left out: the distance between nodes, one average for all; that
+ * invalidations go out to one sharer after another; capacity. A line stays where it was used last; what the kernel's
  * vmap layer touches fits a second-level cache of 512 KiB.
  */
 import type { Cpu, ParkingPlace } from "../sim/cpu.ts";
@@ -63,6 +67,8 @@ export class Coherence {
   readonly #memoryLocal: number;
   readonly #memoryRemote: number;
   readonly #queuedShare: number;
+  /** Between two copies of a shared line from its home; -1 = the owner gives them. */
+  readonly #homeBusy: number;
   readonly #words: number;
   readonly #jitter: number;
   readonly #rng: Rng;
@@ -76,6 +82,7 @@ export class Coherence {
     this.#memoryLocal = spec.cache.memoryLocalCycles;
     this.#memoryRemote = spec.cache.memoryRemoteCycles;
     this.#queuedShare = spec.cache.queuedShare;
+    this.#homeBusy = spec.cache.homeBusyCycles ?? -1;
     this.#words = Math.ceil(engine.cpus.length / 32);
   }
 
@@ -95,7 +102,9 @@ export class Coherence {
     const id = cpu.id;
     if (line.owner === id) return this.#hit;
     if (line.nrSharers > 0 && isSharer(line, id)) return this.#hit;
-    const done = this.#transfer(cpu, line, this.#distance(cpu, line));
+    const done = this.#homeBusy >= 0 && line.nrSharers > 0
+      ? this.#copyFromHome(cpu, line)
+      : this.#transfer(cpu, line, this.#distance(cpu, line));
     if (line.owner === NOBODY) {
       line.owner = id;
       return done;
@@ -137,6 +146,23 @@ export class Coherence {
     return this.engine.cpus[line.owner].socket === cpu.socket
       ? this.#sameSocket
       : this.#otherSocket;
+  }
+
+  /**
+   * A copy of a shared line, from its home's memory: behind what is under way,
+   * but no longer in others' way than the home takes to send it.
+   */
+  #copyFromHome(cpu: Cpu, line: CacheLine): number {
+    const latency = line.node === cpu.node
+      ? this.#memoryLocal
+      : this.#memoryRemote;
+    const back = (latency * this.#queuedShare + 0.5) | 0;
+    const alone = cpu.clock + latency;
+    const queued = line.busyUntil + back;
+    const done = alone > queued ? alone : queued;
+    line.busyUntil = done - back + this.#homeBusy;
+    const late = this.#jitter > 1 ? this.#rng.nextU32() % this.#jitter : 0;
+    return (done + late - cpu.clock) | 0;
   }
 
   /** Queues behind the request under way. @returns Cycles until it is served. */

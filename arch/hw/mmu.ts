@@ -252,7 +252,13 @@ export class Mmu {
         (vaddr - this.format.identityStart) * this.#pageOfByte,
       );
       const prot = PROT_WRITE | PROT_DIRTY | PROT_ACCESSED;
-      return tlb.fillSplit(low, high, pfn, prot);
+      const within = pfn % 2 ** this.format.largePageBits;
+      const slot = tlb.insertLarge(
+        high / PAGE_HIGH + (low >>> 0),
+        pfn - within,
+        prot,
+      );
+      return slot >= 0 ? slot : tlb.fillSplit(low, high, pfn, prot);
     }
     if (!this.#walkCharged(t, vaddr)) return -1;
     const { pfn, prot } = this.#walk;

@@ -82,7 +82,7 @@ export interface PteFormat {
   readonly kernelStart: number;
   /** Level whose entries may map a large page; -1 = none. */
   readonly largeLevel: number;
-  /** log2 of the base pages in a large page; 0 = none. */
+  /** log2 of the base pages in a large page, or in a granule of identity; 0 = none. */
   readonly largePageBits: number;
   /**
    * From this address up no table is read: frame = offset from here (ia64
@@ -230,7 +230,8 @@ const IA64_ED = 1 << (52 - 32);
  *
  * Regions do not fit in 48 bits, and the kernel uses two: bit 47 clear is an
  * address of region 5 (0xa..., vmalloc, by page table), bit 47 set one of
- * region 7 (0xe..., identity, inserted by the miss handler without a table).
+ * region 7 (0xe..., identity, inserted by the miss handler without a table, a
+ * granule of 16 MiB at a time: IA64_GRANULE_16MB).
  * Upper levels hold bare physical addresses, zero meaning none. No global bit:
  * kernel regions have their own region id, so ring-0 entries decode as global.
  * Linux's ia64 PAGE_KERNEL is executable: that is PAGE_KERNEL_EXEC here. Of
@@ -240,7 +241,7 @@ class Ia64Format extends BaseFormat implements PteFormat {
   readonly name = "ia64-16k";
   readonly kernelStart = 0;
   readonly largeLevel = -1;
-  readonly largePageBits = 0;
+  readonly largePageBits = 10;
   readonly identityStart = 2 ** 47;
 
   constructor() {

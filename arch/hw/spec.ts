@@ -53,7 +53,7 @@ export interface MachineSpec {
   };
   /** Page-table format. */
   readonly paging: {
-    /** Page-table format. */
+    /** Page-table format; it names the architecture too, so that `ia64-16k` is an ia64 kernel. */
     readonly format: "x86-64" | "i386-pae" | "ia64-16k";
     /** log2 of the base page size in bytes; follows from the format, stated so that readers see it. */
     readonly pageShift: number;
@@ -95,6 +95,13 @@ export interface MachineSpec {
      * pattern, one shut out of a lock for good, that no real machine keeps.
      */
     readonly jitterCycles: number;
+    /**
+     * Machines with a directory: a line that several CPUs share lies in its home
+     * node's memory as well, which hands out copies this far apart, each as far
+     * away as memory is. Absent: its owner hands out every copy, one after the
+     * other.
+     */
+    readonly homeBusyCycles?: number;
   };
   /** What a locked instruction adds. */
   readonly atomic: {
@@ -107,7 +114,7 @@ export interface MachineSpec {
     readonly l1: TlbLevelSpec;
     /** Second level, base pages. */
     readonly l2: TlbLevelSpec;
-    /** Entries for large pages (2 MiB on x86-64 and PAE), beside the base-page ones. */
+    /** Entries for large pages (2 MiB on x86-64 and PAE, granules of region 7 on ia64), beside the base-page ones. */
     readonly large: TlbLevelSpec;
     /** Added to an access that misses L1 and hits L2. */
     readonly l2HitCycles: number;
@@ -157,7 +164,7 @@ export interface MachineSpec {
   readonly kernel: {
     /** Timer ticks a second (CONFIG_HZ). */
     readonly hz: number;
-    /** Spinlocks are 2.6.25+ ticket locks (x86), or the older test-and-set kind (ia64 of 2.6.27). */
+    /** Spinlocks are ticket locks (x86 since 2.6.25), or the older test-and-set kind (ia64 until 2.6.32). */
     readonly ticketLocks: boolean;
     /** NR_CPUS the kernel is built for; at least the CPUs present. Sizes the vmap blocks. */
     readonly nrCpus: number;

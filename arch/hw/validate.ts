@@ -168,6 +168,7 @@ const SHAPE: Shape = {
     memoryRemoteCycles: cycles,
     queuedShare: share,
     jitterCycles: cycles,
+    "homeBusyCycles?": cycles,
   },
   atomic: { lockedCycles: cycles },
   tlb: {

@@ -107,7 +107,7 @@ Deno.test("parseOptions() says in one line what is wrong", () => {
     ],
     [
       ["--machine=nope"],
-      'Cannot use --machine as it must be one of opteron-2x4, generic, i386-4, xeon-2s (nearest is "generic") or a file such as mine.json: current value is "nope"',
+      'Cannot use --machine as it must be one of opteron-2x4, generic, i386-4, xeon-2s, altix-64 (nearest is "generic") or a file such as mine.json: current value is "nope"',
     ],
     [
       ["--threads=9"],

@@ -3,6 +3,8 @@
  * arch/x86/lib/rwlock_64.S): a counter that starts at RW_LOCK_BIAS, from which
  * a reader takes 1 and a writer all. Unfair: whoever's atomic comes first after
  * a release wins, and the losers' atomics steal the line from the winner.
+ *
+ * ia64 has another kind, in ia64_rwlock.ts; what is around it is here.
  */
 import {
   atomic_add_return,
@@ -22,6 +24,12 @@ import type { CacheLine } from "../../arch/hw/line.ts";
 import { BUG } from "../bug.ts";
 import type { Kernel } from "../kernel.ts";
 import { preempt_disable, preempt_enable, type Thread } from "../thread.ts";
+import {
+  ia64_read_lock,
+  ia64_read_unlock,
+  ia64_write_lock,
+  ia64_write_unlock,
+} from "./ia64_rwlock.ts";
 import { LockOwner } from "./lock_stat.ts";
 
 const RW_LOCK_BIAS = 0x01000000;
@@ -67,7 +75,7 @@ const __READ_LOCK_FAILED = ksym("__read_lock_failed");
  * ```
  */
 export class Rwlock extends LockOwner {
-  /** What is left of the bias: 0x01000000 = free, 0 = held for writing. */
+  /** What is left of the bias: 0x01000000 = free, 0 = held for writing. (ia64: 0 = free.) */
   readonly lock: Cell<number>;
   /** Readers inside, for checks. */
   readers = 0;
@@ -80,7 +88,8 @@ export class Rwlock extends LockOwner {
    */
   constructor(k: Kernel, readonly name: string, line?: CacheLine) {
     super(k.lockStats.get(name));
-    this.lock = new Cell(name, RW_LOCK_BIAS, line);
+    const free = k.arch === "ia64" ? 0 : RW_LOCK_BIAS;
+    this.lock = new Cell(name, free, line);
     this.lock.holder = this;
   }
 }
@@ -112,9 +121,15 @@ export function* write_lock(t: Thread, lock: Rwlock): Steps {
   if (lock.owner === t) BUG(t, `recursion on ${lock.name}`);
   charge(t, 6);
   const since = t.cpu.clock;
-  const left = yield* atomic_add_return(t, lock.lock, -RW_LOCK_BIAS);
-  if (left !== 0) yield* write_lock_failed(t, lock);
-  lock.acquired(t, since, left !== 0);
+  let contended: boolean;
+  if (t.k.arch === "ia64") {
+    contended = yield* ia64_write_lock(t, lock.lock);
+  } else {
+    const left = yield* atomic_add_return(t, lock.lock, -RW_LOCK_BIAS);
+    contended = left !== 0;
+    if (contended) yield* write_lock_failed(t, lock);
+  }
+  lock.acquired(t, since, contended);
   leave(t);
 }
 
@@ -151,7 +166,8 @@ export function* write_unlock(t: Thread, lock: Rwlock): Steps {
   if (lock.owner !== t) BUG(t, `wrong owner of ${lock.name}`);
   charge(t, 3);
   lock.released(t);
-  yield* atomic_add_return(t, lock.lock, RW_LOCK_BIAS);
+  if (t.k.arch === "ia64") yield* ia64_write_unlock(t, lock.lock);
+  else yield* atomic_add_return(t, lock.lock, RW_LOCK_BIAS);
   preempt_enable(t);
   leave(t);
 }
@@ -183,17 +199,9 @@ export function* read_lock(t: Thread, lock: Rwlock): Steps {
   preempt_disable(t);
   charge(t, 6);
   const since = t.cpu.clock;
-  let left = yield* atomic_add_return(t, lock.lock, -1);
-  const contended = left < 0;
-  if (contended) {
-    enter(t, __READ_LOCK_FAILED);
-    do {
-      yield* atomic_add_return(t, lock.lock, 1);
-      while ((yield* load(t, lock.lock)) < 1) yield* cpu_relax(t);
-      left = yield* atomic_add_return(t, lock.lock, -1);
-    } while (left < 0);
-    leave(t);
-  }
+  const contended = t.k.arch === "ia64"
+    ? yield* ia64_read_lock(t, lock.lock)
+    : yield* take_for_reading(t, lock);
   lock.readers++;
   lock.stats.acquisitions++;
   if (contended) {
@@ -201,6 +209,20 @@ export function* read_lock(t: Thread, lock: Rwlock): Steps {
     lock.stats.waitCycles += t.cpu.clock - since;
   }
   leave(t);
+}
+
+/** @returns Whether it had to wait. */
+function* take_for_reading(t: Thread, lock: Rwlock): Steps<boolean> {
+  let left = yield* atomic_add_return(t, lock.lock, -1);
+  if (left >= 0) return false;
+  enter(t, __READ_LOCK_FAILED);
+  do {
+    yield* atomic_add_return(t, lock.lock, 1);
+    while ((yield* load(t, lock.lock)) < 1) yield* cpu_relax(t);
+    left = yield* atomic_add_return(t, lock.lock, -1);
+  } while (left < 0);
+  leave(t);
+  return true;
 }
 
 /**
@@ -225,7 +247,8 @@ export function* read_unlock(t: Thread, lock: Rwlock): Steps {
   if (lock.readers === 0) BUG(t, `${lock.name} is not held for reading`);
   charge(t, 3);
   lock.readers--;
-  yield* atomic_add_return(t, lock.lock, 1);
+  if (t.k.arch === "ia64") yield* ia64_read_unlock(t, lock.lock);
+  else yield* atomic_add_return(t, lock.lock, 1);
   preempt_enable(t);
   leave(t);
 }

@@ -1,7 +1,7 @@
 /**
  * Spinlocks: x86 ticket locks of 2.6.25 and later, or, where the machine says
  * so, the older test-and-set kind (arch/x86/include/asm/spinlock.h,
- * kernel/spinlock.c).
+ * kernel/spinlock.c). ia64's is in ia64_spinlock.ts.
  *
  * Differs from Linux: tickets are always 16 bits wide (Linux uses 8 below 256
  * CPUs); owner and statistics are always kept, and cost no virtual time.
@@ -23,6 +23,7 @@ import {
   spin_until,
   type Steps,
   store,
+  type Sym,
   ticket_lock,
   ticket_unlock,
   xchg,
@@ -32,10 +33,17 @@ import type { CacheLine } from "../../arch/hw/line.ts";
 import { BUG, BUG_ON } from "../bug.ts";
 import type { Kernel } from "../kernel.ts";
 import { preempt_disable, preempt_enable, type Thread } from "../thread.ts";
+import {
+  ia64_spin_lock,
+  ia64_spin_trylock,
+  ia64_spin_unlock,
+} from "./ia64_spinlock.ts";
 import { LockOwner } from "./lock_stat.ts";
 
 const _SPIN_LOCK = ksym("_spin_lock");
+const _SPIN_LOCK_IRQSAVE = ksym("_spin_lock_irqsave");
 const _SPIN_UNLOCK = ksym("_spin_unlock");
+const _SPIN_UNLOCK_IRQRESTORE = ksym("_spin_unlock_irqrestore");
 const TICKET_SHIFT = 16;
 const OWNER_MASK = 0xffff;
 
@@ -163,13 +171,28 @@ class Given implements OpEnd {
  * ```
  */
 export function spin_lock(t: Thread, lock: Spinlock): Steps {
-  enter(t, _SPIN_LOCK);
+  return lock_charged_to(t, _SPIN_LOCK, lock, false);
+}
+
+/**
+ * Takes `lock`.
+ *
+ * @param flags Interrupts, which are off, may be on while it waits: ia64.
+ */
+function lock_charged_to(
+  t: Thread,
+  sym: Sym,
+  lock: Spinlock,
+  flags: boolean,
+): Steps {
+  enter(t, sym);
   preempt_disable(t);
   if (lock.owner === t) BUG(t, `recursion on ${lock.name}`);
   charge(t, 6);
   t.lockWaitSince = t.cpu.clock;
-  return t.k.machine.spec.kernel.ticketLocks
-    ? lock.take(t)
+  if (t.k.machine.spec.kernel.ticketLocks) return lock.take(t);
+  return t.k.arch === "ia64"
+    ? ia64_spin_lock(t, lock, flags)
     : test_and_set_lock(t, lock);
 }
 
@@ -217,7 +240,9 @@ export function* spin_trylock(t: Thread, lock: Spinlock): Steps<boolean> {
 
 function* trylock(t: Thread, lock: Spinlock): Steps<boolean> {
   if (!t.k.machine.spec.kernel.ticketLocks) {
-    return (yield* xchg(t, lock.slock, 1)) === 0;
+    return t.k.arch === "ia64"
+      ? yield* ia64_spin_trylock(t, lock)
+      : (yield* xchg(t, lock.slock, 1)) === 0;
   }
   // Nobody can come between: the engine orders this look and the take as one
   // cmpxchg, which fails if the word has changed since.
@@ -245,12 +270,17 @@ function* trylock(t: Thread, lock: Spinlock): Steps<boolean> {
  * ```
  */
 export function spin_unlock(t: Thread, lock: Spinlock): Steps {
-  enter(t, _SPIN_UNLOCK);
+  return unlock_charged_to(t, _SPIN_UNLOCK, lock);
+}
+
+function unlock_charged_to(t: Thread, sym: Sym, lock: Spinlock): Steps {
+  enter(t, sym);
   if (lock.owner !== t) BUG(t, `wrong owner of ${lock.name}`);
   charge(t, 3);
   lock.released(t);
-  return t.k.machine.spec.kernel.ticketLocks
-    ? lock.give(t)
+  if (t.k.machine.spec.kernel.ticketLocks) return lock.give(t);
+  return t.k.arch === "ia64"
+    ? ia64_spin_unlock(t, lock)
     : store_unlock(t, lock);
 }
 
@@ -290,7 +320,8 @@ function* store_unlock(t: Thread, lock: Spinlock): Steps {
  */
 export function* spin_lock_irqsave(t: Thread, lock: Spinlock): Steps<boolean> {
   const flags = local_irq_save(t);
-  yield* spin_lock(t, lock);
+  const sym = t.k.arch === "ia64" ? _SPIN_LOCK_IRQSAVE : _SPIN_LOCK;
+  yield* lock_charged_to(t, sym, lock, flags);
   return flags;
 }
 
@@ -323,7 +354,8 @@ export function* spin_unlock_irqrestore(
   lock: Spinlock,
   flags: boolean,
 ): Steps {
-  yield* spin_unlock(t, lock);
+  const sym = t.k.arch === "ia64" ? _SPIN_UNLOCK_IRQRESTORE : _SPIN_UNLOCK;
+  yield* unlock_charged_to(t, sym, lock);
   local_irq_restore(t, flags);
 }
 

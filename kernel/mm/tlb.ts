@@ -1,9 +1,11 @@
 /**
- * Flushing TLBs of all CPUs (arch/x86/kernel/tlb_64.c and asm/tlbflush.h).
+ * Flushing TLBs of all CPUs (arch/x86/kernel/tlb_64.c and asm/tlbflush.h;
+ * arch/ia64/kernel/smp.c and mm/tlb.c).
  *
  * On x86 of 2.6.28 flushing a range of kernel addresses means flushing
  * everything, on every CPU, by an interrupt that the caller waits for; ia64
- * does the same. That is the cost that lazy unmapping saves.
+ * does the same, by purging the whole translation cache (a loop of `ptc.e`).
+ * That is the cost that lazy unmapping saves.
  *
  * Context: interrupts on, and no lock held that another CPU may want with
  * interrupts off: the wait would never end.
@@ -22,6 +24,8 @@ import type { Thread } from "../thread.ts";
 
 const FLUSH_TLB_ALL = ksym("flush_tlb_all");
 const DO_FLUSH_TLB_ALL = ksym("do_flush_tlb_all");
+const SMP_FLUSH_TLB_ALL = ksym("smp_flush_tlb_all");
+const LOCAL_FLUSH_TLB_ALL = ksym("local_flush_tlb_all");
 const FLUSH_TLB_KERNEL_RANGE = ksym("flush_tlb_kernel_range");
 
 /** Flushes this CPU's TLB, global entries too. Runs with interrupts off. Plain. */
@@ -47,6 +51,14 @@ function leave_mm(t: Thread): void {
   charge_cycles(t, spec.cache.hitCycles + lockedCycles + spec.tlb.flushCycles);
 }
 
+/** {@linkcode do_flush_tlb_all} of ia64; kernel threads borrow nothing there that they would have to give up. Plain. */
+function local_flush_tlb_all(t: Thread): void {
+  enter(t, LOCAL_FLUSH_TLB_ALL);
+  charge(t, 20); // the loop's bounds, from the CPU's data
+  flush_tlb_local(t, true);
+  leave(t);
+}
+
 /**
  * Flushes every online CPU's TLB and waits until all have done so.
  *
@@ -65,9 +77,11 @@ function leave_mm(t: Thread): void {
  * ```
  */
 export function* flush_tlb_all(t: Thread): Steps {
-  enter(t, FLUSH_TLB_ALL);
+  const ia64 = t.k.arch === "ia64";
+  enter(t, ia64 ? SMP_FLUSH_TLB_ALL : FLUSH_TLB_ALL);
   charge(t, 6);
-  yield* on_each_cpu(t, do_flush_tlb_all, null, true);
+  const flush = ia64 ? local_flush_tlb_all : do_flush_tlb_all;
+  yield* on_each_cpu(t, flush, null, true);
   leave(t);
 }
 

@@ -18,10 +18,9 @@ import {
   leave,
   local_irq_restore,
   local_irq_save,
-  send_ipi,
   type Steps,
 } from "../../arch/asm.ts";
-import { RESCHEDULE_VECTOR } from "../irq_vectors.ts";
+import { smp_send_reschedule } from "../ipi.ts";
 import { spin_lock, spin_unlock } from "../locking/spinlock.ts";
 import {
   TASK_INTERRUPTIBLE,
@@ -124,7 +123,7 @@ export function* resched(t: Thread, rq: Runqueue): Steps {
   if (rq.cpu === t.cpu.id) return;
   if (rq.curr === rq.idle && rq.polling) return;
   enter(t, RESCHED_TASK);
-  yield* send_ipi(t, rq.cpu, RESCHEDULE_VECTOR);
+  yield* smp_send_reschedule(t, rq.cpu);
   leave(t);
 }
 

@@ -2,6 +2,7 @@
 
 import { nearest } from "../../sim/nearest.ts";
 import type { MachineSpec } from "../spec.ts";
+import { altix64 } from "./altix_64.ts";
 import { generic } from "./generic.ts";
 import { i386_4 } from "./i386_4.ts";
 import { opteron2x4 } from "./opteron_2x4.ts";
@@ -13,6 +14,7 @@ export const PRESETS: Readonly<Record<string, MachineSpec>> = Object.freeze({
   "generic": generic(),
   "i386-4": i386_4,
   "xeon-2s": xeon2s,
+  "altix-64": altix64,
 });
 
 /** Name of the machine used when none is asked for. */
