@@ -7,6 +7,7 @@
  * earlier is the boot-order bug that {@linkcode Kernel.need} reports.
  */
 import type { Machine } from "../arch/hw/machine.ts";
+import type { BlockState } from "./block/block_state.ts";
 import { KernelBug } from "./bug.ts";
 import type { CpuMask } from "./cpumask.ts";
 import type { HashCaches } from "./fs/hash_caches.ts";
@@ -216,6 +217,12 @@ export class Kernel {
    * @internal
    */
   page_cache: PageCache | null = null;
+  /**
+   * The block layer's slabs; `null` until it has a bio.
+   *
+   * @internal
+   */
+  block: BlockState | null = null;
 
   /** A kernel that has not booted; {@linkcode boot} makes and boots one. */
   constructor(
