@@ -1,8 +1,11 @@
 /** A small result with fixed numbers, for the tests of this folder and of the command line. */
 import {
+  type AnyRun,
   type BootResult,
   RESULT_SCHEMA,
   type RunResult,
+  type XfsLargeDirRun,
+  type XfsLsRun,
 } from "../boot/results.ts";
 
 /** A run on `vmap`, which took `ns_per_op`. */
@@ -54,8 +57,58 @@ export function sampleRun(
   };
 }
 
+/** A run of xfs-large-dir on `vmap`. */
+export function sampleLargeDirRun(
+  vmap: string,
+  threads: number,
+  more: Partial<XfsLargeDirRun> = {},
+): XfsLargeDirRun {
+  const vanilla = vmap === "vmlist";
+  const lookups = 100 * threads;
+  const { locks, lock_wait_ns } = sampleRun(vmap, threads, 1);
+  return {
+    workload: "xfs-large-dir",
+    vmap,
+    buf_map: vanilla ? "vmap" : "vm_map_ram",
+    threads,
+    ops: lookups + threads,
+    lookups,
+    lookups_per_s: vanilla ? 25_000 : 500_000,
+    speedup: vanilla ? 1 : 20,
+    vmap_ops: 2 * lookups,
+    vmap_percent: vanilla ? 12.34 : 0.5,
+    tlb_flushes: vanilla ? 2 * lookups : 1,
+    ipis: vanilla ? 126 * lookups : 63,
+    lock_wait_ns,
+    total_load: 0.0001,
+    profile: [
+      { symbol: "_write_lock", ticks: 590, percent: 59, load: 6.1458 },
+      { symbol: "default_idle", ticks: 390, percent: 39, load: 0.8705 },
+      { symbol: "nobody_knows", ticks: 20, percent: 2, load: null },
+    ],
+    locks,
+    ...more,
+  };
+}
+
+/** A listing: one name as any, one that is hard to print, one that is not UTF-8. */
+export function sampleLsRun(): XfsLsRun {
+  return {
+    workload: "xfs-ls",
+    vmap: "rewrite",
+    path: "/names",
+    entries: [
+      { name: "a", ino: 131 },
+      { name: 'b\n"\\,\u00e9', ino: 4096 },
+      { name: "caf\ufffd", name_hex: "636166e9", ino: 132 },
+    ],
+  };
+}
+
 /** A result with `runs`, of the default machine. */
-export function sampleResult(runs: readonly RunResult[]): BootResult {
+export function sampleResult<Run extends AnyRun>(
+  runs: readonly Run[],
+): BootResult<Run> {
   return {
     schema: RESULT_SCHEMA,
     machine: {

@@ -66,9 +66,8 @@ export function formatReadprofile(
     });
   }
   return [
-    `${
-      runTitle(run)
-    }: profile (1 tick = 1 us of one CPU; load: ticks for each byte of text, - = size not known)`,
+    `${runTitle(run)}: profile (1 tick = 1 us of one CPU)`,
+    "load: ticks over the size of the function in 2008, bytes; - = not known",
     ...alignColumns(columns),
     `vmap layer and TLB flushes: ${
       run.vmap_percent.toFixed(2)

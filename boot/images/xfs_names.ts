@@ -11,6 +11,7 @@
  * - `/names`: names that are hard to print.
  */
 import { Rng } from "../../arch/sim/random.ts";
+import { S_IFDIR, S_IFREG } from "../../kernel/fs/inode_types.ts";
 
 /** One name in a directory. */
 export interface NamedEntry {
@@ -27,13 +28,6 @@ export interface NamedDirectory {
   /** In the order in which they were made; `.` and `..` left out. */
   readonly entries: readonly NamedEntry[];
 }
-
-/** File types of `st_mode`. */
-export const S_IFMT = 0o170000;
-/** A directory. */
-export const S_IFDIR = 0o040000;
-/** A regular file. */
-export const S_IFREG = 0o100000;
 
 const SEED = 2008;
 const BIGDIR_NAMES = 3000;

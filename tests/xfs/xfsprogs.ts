@@ -3,11 +3,8 @@
  * them according to somebody else. Needs permission to run them and to write a
  * temporary file.
  */
-import {
-  type NamedDirectory,
-  S_IFDIR,
-  S_IFMT,
-} from "../../boot/images/xfs_names.ts";
+import type { NamedDirectory } from "../../boot/images/xfs_names.ts";
+import { S_ISDIR } from "../../kernel/fs/inode_types.ts";
 
 /** Smallest file system that mkfs.xfs makes, bytes. */
 export const IMAGE_BYTES = 300 * 2 ** 20;
@@ -66,7 +63,7 @@ export function protofile(directories: readonly NamedDirectory[]): Uint8Array {
   const visit = (dir: NamedDirectory) => {
     for (const { name, mode } of dir.entries) {
       const permissions = (mode & 0o777).toString(8).padStart(3, "0");
-      if ((mode & S_IFMT) === S_IFDIR) {
+      if (S_ISDIR(mode)) {
         line(name, ` d--${permissions} 0 0`);
         const parent = dir.path === "/" ? "" : dir.path;
         visit(byPath.get(`${parent}/${new TextDecoder().decode(name)}`)!);

@@ -1,0 +1,70 @@
+/**
+ * The embedded XFS image: unpacks it, and puts the list together of what must
+ * be found in it.
+ */
+import {
+  readImage,
+  type SparseImage,
+} from "../../kernel/drivers/block/image.ts";
+import { IMAGE, INODES } from "./_xfs_large_dir_data.ts";
+import { xfsNames } from "./xfs_names.ts";
+
+/** One name, as stat() must find it. */
+export interface ListedEntry {
+  /** 1 to 255 bytes. */
+  readonly name: Uint8Array;
+  /** Inode number. */
+  readonly ino: number;
+  /** Type and permissions as in `st_mode`; 0 = stat() finds something else, as of a symbolic link. */
+  readonly mode: number;
+}
+
+/** One directory, as readdir must find it. */
+export interface ListedDirectory {
+  /** From the root of the file system. */
+  readonly path: Uint8Array;
+  /** `.` and `..` left out. */
+  readonly entries: readonly ListedEntry[];
+}
+
+/** A file system on a disk, and what is known to be in it. */
+export interface ListedImage {
+  readonly disk: SparseImage;
+  /** Every directory. */
+  readonly directories: readonly ListedDirectory[];
+}
+
+/** The embedded image. The list is by mkfs.xfs's protofile and xfs_db. */
+export async function xfsLargeDirImage(): Promise<ListedImage> {
+  const packed = Uint8Array.fromBase64(IMAGE);
+  const disk = await readImage(new Blob([packed]).stream());
+  return { disk, directories: listedDirectories() };
+}
+
+/** What is in the image. */
+export function listedDirectories(): ListedDirectory[] {
+  const lines = INODES.trim().split("\n");
+  return xfsNames().map(({ path, entries }, i) => {
+    const [listed, ...runs] = lines[i].split(" ");
+    const inos = runs.flatMap(inodesOf);
+    if (listed !== path || inos.length !== entries.length) {
+      throw new RangeError(
+        `Cannot list ${path}: the embedded image is of other names, run tests/xfs/make_image.ts`,
+      );
+    }
+    return {
+      path: new TextEncoder().encode(path),
+      entries: entries.map(({ name, mode }, j) => ({
+        name,
+        mode,
+        ino: inos[j],
+      })),
+    };
+  });
+}
+
+/** The inode numbers of a run such as `524417*63`. */
+function inodesOf(run: string): number[] {
+  const [first, count] = run.split("*").map(Number);
+  return Array.from({ length: count }, (_, i) => first + i);
+}
