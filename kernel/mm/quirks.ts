@@ -23,7 +23,7 @@ export interface Quirk {
   readonly needsRace: boolean;
 }
 
-/** Every quirk there is, in the order of the catalogue. */
+/** Every quirk there is, in the order of the catalogue; at the end one of vmaplab's own. */
 export const QUIRKS: readonly Quirk[] = [
   {
     name: "posted-search",
@@ -164,6 +164,14 @@ export const QUIRKS: readonly Quirk[] = [
     summary: "a second vm_unmap_ram() of the same pages goes unnoticed",
     needsRace: false,
   },
+  {
+    name: "purge-without-flush",
+    id: "V1",
+    fixedBy: "-",
+    summary:
+      "ours, never Linux's: a purge gives addresses back that TLBs still translate",
+    needsRace: false,
+  },
 ];
 
 /** The quirks of one kernel as booleans, for code that cannot ask a set. */
@@ -187,6 +195,7 @@ export class VmapQuirks {
   readonly oddBlockSize: boolean;
   readonly shortSize: boolean;
   readonly uncheckedDirty: boolean;
+  readonly purgeWithoutFlush: boolean;
 
   /**
    * Reads the set once.
@@ -215,6 +224,7 @@ export class VmapQuirks {
     this.oddBlockSize = names.has("odd-block-size");
     this.shortSize = names.has("size-in-32-bits");
     this.uncheckedDirty = names.has("unchecked-dirty");
+    this.purgeWithoutFlush = names.has("purge-without-flush");
   }
 }
 

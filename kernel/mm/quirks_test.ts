@@ -4,7 +4,7 @@ import {
   assertStringIncludes,
   assertThrows,
 } from "@std/assert";
-import type { Steps } from "../../arch/asm.ts";
+import { type Steps, vstore } from "../../arch/asm.ts";
 import type { Cpu } from "../../arch/sim/cpu.ts";
 import type { Engine } from "../../arch/sim/engine.ts";
 import type { Policy } from "../../arch/sim/policy.ts";
@@ -16,6 +16,7 @@ import { KernelBug } from "../bug.ts";
 import { kthread_join, kthread_run } from "../kthread.ts";
 import { testSpec } from "../testing.ts";
 import type { Thread } from "../thread.ts";
+import type { Page } from "./page.ts";
 import { count_ptes } from "./pgtable.ts";
 import { QUIRKS, unknownQuirks, VmapQuirks } from "./quirks.ts";
 import {
@@ -131,6 +132,23 @@ Deno.test("no-overflow-check: a size that wraps lands on top of others (A6)", ()
   });
   assertEquals(repaired, -1);
   assertEquals(quirky, 0);
+});
+
+Deno.test("purge-without-flush: an address is handed out again that still leads to the old page (V1)", () => {
+  const { repaired, quirky } = both("purge-without-flush", {}, function* (t) {
+    const [old, fresh] = yield* take_pages(t, 2);
+    const a = yield* vmap(t, [old], 1, VM_MAP, PROT);
+    yield* vstore(t, a, 8, 1);
+    yield* vunmap(t, a);
+    yield* vm_unmap_aliases(t);
+    const b = yield* vmap(t, [fresh], 1, VM_MAP, PROT);
+    yield* vstore(t, b, 8, 2);
+    const { memory } = t.machine;
+    const word = ({ pfn }: Page) => memory.read32(pfn * PAGE_SIZE);
+    return [a === b, word(old), word(fresh)];
+  });
+  assertEquals(repaired, [true, 1, 2]);
+  assertEquals(quirky, [true, 2, 0]);
 });
 
 Deno.test("leak-on-failure: each failed allocation costs a descriptor (A10)", () => {

@@ -117,7 +117,9 @@ export function* __purge_vmap_area_lazy(
       "more pages purged than vmap_lazy_nr counts",
     );
   }
-  if (nr > 0 || force) yield* flush_tlb_kernel_range(t, start, end);
+  if ((nr > 0 || force) && !w.quirks.purgeWithoutFlush) { // V1
+    yield* flush_tlb_kernel_range(t, start, end);
+  }
   if (nr > 0) {
     yield* spin_lock(t, w.vmap_area_lock);
     for (let p = valist.next; p !== valist;) {
