@@ -11,6 +11,7 @@ import type { BlockState } from "./block/block_state.ts";
 import { KernelBug } from "./bug.ts";
 import type { CpuMask } from "./cpumask.ts";
 import type { HashCaches } from "./fs/hash_caches.ts";
+import type { Vfs } from "./fs/vfs.ts";
 import type { IrqState } from "./irq.ts";
 import { LockStats } from "./locking/lock_stat.ts";
 import type { Bootmem } from "./mm/bootmem.ts";
@@ -223,6 +224,9 @@ export class Kernel {
    * @internal
    */
   block: BlockState | null = null;
+
+  /** File systems; `null` until the first is registered. */
+  vfs: Vfs | null = null;
 
   /** A kernel that has not booted; {@linkcode boot} makes and boots one. */
   constructor(

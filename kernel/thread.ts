@@ -8,6 +8,7 @@
  */
 import { MachineContext } from "../arch/asm.ts";
 import { ListHead } from "./lib/list.ts";
+import type { FsStruct } from "./fs/fs_struct.ts";
 import type { Kernel } from "./kernel.ts";
 import type { PteScratch } from "./mm/pte_run.ts";
 
@@ -75,6 +76,8 @@ export class Thread extends MachineContext {
   exit_code: unknown = undefined;
   /** What it sleeps on, for reports; `null` = it does not sleep. */
   wchan: string | null = null;
+  /** Its root and working directory; `null` = pid 1's (CLONE_FS). */
+  fs: FsStruct | null = null;
   /**
    * Page-table operations of this thread, reused; `null` before the first.
    *

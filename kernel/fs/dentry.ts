@@ -15,6 +15,7 @@ import { Spinlock } from "../locking/spinlock.ts";
 import type { KmallocObject } from "../mm/slab.ts";
 import { SlabObject } from "../mm/slab.ts";
 import { RcuHead } from "../rcu.ts";
+import type { Halves } from "./hash_buckets.ts";
 import type { Inode } from "./inode_types.ts";
 import { Qstr } from "./qstr.ts";
 import type { SuperBlock } from "./super_types.ts";
@@ -78,7 +79,7 @@ export class Dentry extends SlabObject {
   /** Line of a name that lies in the dentry. */
   name_line!: CacheLine;
   /** What the address adds to a child's hash; see d_hash(). */
-  hash_seed = 0;
+  readonly hash_seed: Halves = { hi: 0, lo: 0 };
 
   /** First use of this address: what lies on its own lines. */
   init_once(k: Kernel): void {

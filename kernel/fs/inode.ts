@@ -1,38 +1,501 @@
-/** The inode cache (fs/inode.c). Interface first: the bodies follow. */
-import type { Steps } from "../../arch/asm.ts";
-import { BUG } from "../bug.ts";
-import type { Thread } from "../thread.ts";
-import type { Inode } from "./inode_types.ts";
-import type { SuperBlock } from "./super_types.ts";
+/**
+ * The inode cache (fs/inode.c of 2.6.28): inodes in use, and unused ones that
+ * are kept until memory is wanted, found by superblock and number.
+ *
+ * Lock order:
+ *
+ *     inode_lock
+ *       nothing
+ *
+ * `inode_lock` is one for all: it guards the hash table, the lists and i_state,
+ * and is taken for every look-up, and when the last reference to an inode goes.
+ *
+ * An inode that iget_locked() has made is in the table at once, with I_NEW and
+ * I_LOCK in i_state; whoever else wants it sleeps until unlock_new_inode(). One
+ * that is being freed stays in the table until it is clear; whoever wants it
+ * sleeps and looks again.
+ *
+ * Left out: dirty inodes and writing them, iget5_locked(), quotas, character and
+ * block devices. What takes unused inodes away is inode_shrink.ts.
+ */
+import {
+  atomic_add_return,
+  charge,
+  enter,
+  ksym,
+  leave,
+  read_line,
+  type Steps,
+  touch_read,
+  touch_write,
+  write_line,
+} from "../../arch/asm.ts";
+import type { CacheLine } from "../../arch/hw/line.ts";
+import { BUG_ON } from "../bug.ts";
+import {
+  hlist_add_head,
+  hlist_del_init,
+  hlist_unhashed,
+  INIT_HLIST_NODE,
+} from "../lib/hlist.ts";
+import {
+  INIT_LIST_HEAD,
+  list_add,
+  list_del_init,
+  list_move,
+  type ListHead,
+} from "../lib/list.ts";
+import { _atomic_dec_and_lock } from "../locking/dec_and_lock.ts";
+import {
+  lockdep_assert_held,
+  spin_lock,
+  spin_unlock,
+} from "../locking/spinlock.ts";
+import { GFP_KERNEL } from "../mm/gfp.ts";
+import { kmem_cache_alloc, kmem_cache_free } from "../mm/slab.ts";
+import { bit_waitqueue, wake_up_bit } from "../sched/bit_wait_table.ts";
+import { schedule } from "../sched/sched.ts";
+import { finish_wait, prepare_to_wait, Wait } from "../sched/wait.ts";
+import { in_atomic, TASK_UNINTERRUPTIBLE, type Thread } from "../thread.ts";
+import { bucket_of, inode_hash } from "./hash_buckets.ts";
+import {
+  EMPTY_FOPS,
+  EMPTY_IOPS,
+  I_CLEAR,
+  I_FREEING,
+  I_LOCK,
+  I_NEW,
+  I_WILL_FREE,
+  type Inode,
+} from "./inode_types.ts";
+import { MS_ACTIVE, type SuperBlock } from "./super_types.ts";
+import type { Vfs } from "./vfs.ts";
 
 export { Inode } from "./inode_types.ts";
+
+const ALLOC_INODE = ksym("alloc_inode");
+const DESTROY_INODE = ksym("destroy_inode");
+const IGET_LOCKED = ksym("iget_locked");
+const FIND_INODE_FAST = ksym("find_inode_fast");
+const GET_NEW_INODE_FAST = ksym("get_new_inode_fast");
+const UNLOCK_NEW_INODE = ksym("unlock_new_inode");
+const __WAIT_ON_FREEING_INODE = ksym("__wait_on_freeing_inode");
+const WAIT_ON_BIT = ksym("out_of_line_wait_on_bit");
+const IGRAB = ksym("igrab");
+const IPUT = ksym("iput");
+const GENERIC_DELETE_INODE = ksym("generic_delete_inode");
+const GENERIC_FORGET_INODE = ksym("generic_forget_inode");
+const CLEAR_INODE = ksym("clear_inode");
+const REMOVE_INODE_HASH = ksym("remove_inode_hash");
+
+/** States in which an inode is on its way out. */
+const GOING = I_FREEING | I_CLEAR | I_WILL_FREE;
 
 /**
  * Inode `ino` of `sb`, with a reference more. With I_NEW in i_state it has just
  * been made: the caller fills it in, then calls {@linkcode unlock_new_inode} or
- * iget_failed(). Otherwise it is complete. Context: process.
+ * iget_failed(). Otherwise it is complete.
+ *
+ * Context: process. Locks: takes inode_lock.
  *
  * @returns `null` if memory is out.
  */
-export function iget_locked(
+export function* iget_locked(
   t: Thread,
-  _sb: SuperBlock,
-  _ino: number,
+  sb: SuperBlock,
+  ino: number,
 ): Steps<Inode | null> {
-  return BUG(t, "iget_locked() is to come");
+  enter(t, IGET_LOCKED);
+  charge(t, 24); // the hash, too
+  const v = t.k.vfs!;
+  const { shift, mask } = v.inode_hashtable.table;
+  const index = inode_hash(t.k, sb.memory.paddr, ino, shift) & mask;
+  yield* spin_lock(t, v.inode_lock);
+  let inode = yield* find_inode_fast(t, v, index, sb, ino);
+  if (inode !== null) yield* __iget(t, v, inode);
+  yield* spin_unlock(t, v.inode_lock);
+  if (inode !== null) yield* wait_on_inode(t, inode);
+  else inode = yield* get_new_inode_fast(t, v, index, sb, ino);
+  leave(t);
+  return inode;
 }
 
-/** A new inode is complete: lets in who waits for it. */
-export function unlock_new_inode(t: Thread, _inode: Inode): Steps {
-  return BUG(t, "unlock_new_inode() is to come");
+/** Locks: inode_lock held; given up while an inode of that number is being freed. */
+function* find_inode_fast(
+  t: Thread,
+  v: Vfs,
+  index: number,
+  sb: SuperBlock,
+  ino: number,
+): Steps<Inode | null> {
+  enter(t, FIND_INODE_FAST);
+  for (;;) {
+    yield* v.inode_hashtable.load(t, index);
+    const inode = search_bucket(t, v, index, sb, ino);
+    if (inode === null || (inode.i_state & GOING) === 0) {
+      leave(t);
+      return inode;
+    }
+    yield* __wait_on_freeing_inode(t, v, inode);
+  }
 }
 
-/** A reference more, unless it is being freed. @returns `null` if so. */
-export function igrab(t: Thread, _inode: Inode): Steps<Inode | null> {
-  return BUG(t, "igrab() is to come");
+/** Locks: inode_lock held. */
+function search_bucket(
+  t: Thread,
+  v: Vfs,
+  index: number,
+  sb: SuperBlock,
+  ino: number,
+): Inode | null {
+  lockdep_assert_held(t, v.inode_lock);
+  charge(t, 6);
+  const bucket = v.inode_hashtable.peek(index);
+  let p = bucket === null ? null : bucket.first;
+  for (; p !== null; p = p.next) {
+    const inode = p.owner;
+    charge(t, 6);
+    touch_read(t, inode.line);
+    touch_read(t, inode.ino_line);
+    if (inode.i_ino !== ino) continue;
+    charge(t, 6);
+    touch_read(t, inode.op_line);
+    touch_read(t, inode.state_line);
+    if (inode.i_sb === sb) return inode;
+  }
+  return null;
 }
 
-/** Gives a reference up. Context: process. */
-export function iput(t: Thread, _inode: Inode | null): Steps {
-  return BUG(t, "iput() is to come");
+/** Sleeps until `inode` is out of the table. Locks: inode_lock held; given up meanwhile. */
+function* __wait_on_freeing_inode(t: Thread, v: Vfs, inode: Inode): Steps {
+  enter(t, __WAIT_ON_FREEING_INODE);
+  charge(t, 10);
+  const wq = bit_waitqueue(t, v.wait_table, inode.paddr);
+  const wait = new Wait(t);
+  yield* prepare_to_wait(t, wq, wait, TASK_UNINTERRUPTIBLE);
+  yield* spin_unlock(t, v.inode_lock);
+  yield* schedule(t);
+  yield* finish_wait(t, wq, wait);
+  yield* spin_lock(t, v.inode_lock);
+  leave(t);
+}
+
+/** A reference more; an unused inode is in use again. Locks: inode_lock held. */
+export function* __iget(t: Thread, v: Vfs, inode: Inode): Steps {
+  lockdep_assert_held(t, v.inode_lock);
+  charge(t, 4);
+  if ((yield* atomic_add_return(t, inode.i_count, 1)) !== 1) return;
+  charge(t, 8);
+  touch_move(t, v, inode, v.inode_lists_line);
+  list_move(inode.i_list, v.inode_in_use);
+  v.inodes_stat.nr_unused--;
+}
+
+/** Charges moving `inode` from one global list to the front of another. */
+export function touch_move(
+  t: Thread,
+  v: Vfs,
+  inode: Inode,
+  to: CacheLine,
+): void {
+  const { next, prev } = inode.i_list;
+  touch_entry(t, next, v.inode_lists_line);
+  touch_entry(t, prev, v.inode_lists_line);
+  touch_write(t, inode.line);
+  touch_write(t, to);
+}
+
+/** Charges the store to a neighbour on a list of inodes; `head` = the line of the list's head. */
+export function touch_entry(
+  t: Thread,
+  link: ListHead<Inode>,
+  head: CacheLine,
+): void {
+  touch_write(t, link.owner === null ? head : link.owner.line);
+}
+
+/** Sleeps until `inode` is complete. Context: process. */
+function* wait_on_inode(t: Thread, inode: Inode): Steps {
+  charge(t, 6);
+  BUG_ON(
+    t,
+    in_atomic(t),
+    "wait_on_inode(): sleeping function called from invalid context",
+  );
+  yield* read_line(t, inode.state_line);
+  if ((inode.i_state & I_LOCK) === 0) return;
+  enter(t, WAIT_ON_BIT);
+  const wq = bit_waitqueue(t, t.k.vfs!.wait_table, inode.paddr);
+  const wait = new Wait(t);
+  do {
+    yield* prepare_to_wait(t, wq, wait, TASK_UNINTERRUPTIBLE);
+    yield* read_line(t, inode.state_line);
+    if ((inode.i_state & I_LOCK) !== 0) yield* schedule(t);
+  } while ((inode.i_state & I_LOCK) !== 0);
+  yield* finish_wait(t, wq, wait);
+  leave(t);
+}
+
+/** Makes the inode, unless somebody else has meanwhile. Locks: takes inode_lock. */
+function* get_new_inode_fast(
+  t: Thread,
+  v: Vfs,
+  index: number,
+  sb: SuperBlock,
+  ino: number,
+): Steps<Inode | null> {
+  enter(t, GET_NEW_INODE_FAST);
+  const inode = yield* alloc_inode(t, v, sb);
+  if (inode === null) {
+    leave(t);
+    return null;
+  }
+  yield* spin_lock(t, v.inode_lock);
+  const old = yield* find_inode_fast(t, v, index, sb, ino);
+  if (old === null) {
+    inode.i_ino = ino;
+    add_to_lists(t, v, inode, index);
+    inode.i_state = I_LOCK | I_NEW;
+    yield* spin_unlock(t, v.inode_lock);
+    leave(t);
+    return inode;
+  }
+  yield* __iget(t, v, old);
+  yield* spin_unlock(t, v.inode_lock);
+  yield* destroy_inode(t, v, inode);
+  yield* wait_on_inode(t, old);
+  leave(t);
+  return old;
+}
+
+/** Locks: inode_lock held. */
+function add_to_lists(t: Thread, v: Vfs, inode: Inode, index: number): void {
+  lockdep_assert_held(t, v.inode_lock);
+  charge(t, 24);
+  const sb = inode.i_sb;
+  touch_write(t, v.inode_lists_line);
+  touch_entry(t, v.inode_in_use.next, v.inode_lists_line);
+  list_add(inode.i_list, v.inode_in_use);
+  touch_write(t, sb.inodes_line);
+  touch_entry(t, sb.s_inodes.next, sb.inodes_line);
+  list_add(inode.i_sb_list, sb.s_inodes);
+  const bucket = v.inode_hashtable.get(index);
+  if (bucket.first !== null) touch_write(t, bucket.first.owner.line);
+  touch_write(t, bucket.line);
+  hlist_add_head(inode.i_hash, bucket);
+  touch_write(t, inode.line);
+  touch_write(t, inode.state_line);
+  v.inodes_stat.nr_inodes++;
+}
+
+/** Memory for an inode, its fields set. Context: process. @returns `null` if there is none. */
+function* alloc_inode(
+  t: Thread,
+  v: Vfs,
+  sb: SuperBlock,
+): Steps<Inode | null> {
+  enter(t, ALLOC_INODE);
+  const inode = sb.s_op.alloc_inode === undefined
+    ? yield* kmem_cache_alloc(t, v.inode_cachep, GFP_KERNEL)
+    : yield* sb.s_op.alloc_inode(t, sb);
+  if (inode !== null) inode_init(t, inode, sb);
+  leave(t);
+  return inode;
+}
+
+/** Sets the fields anew. Plain. */
+function inode_init(t: Thread, inode: Inode, sb: SuperBlock): void {
+  charge(t, 90);
+  if (inode.i_count === undefined) inode.init_once();
+  touch_write(t, inode.line);
+  touch_write(t, inode.ino_line);
+  touch_write(t, inode.mode_line);
+  touch_write(t, inode.op_line);
+  touch_write(t, inode.state_line);
+  inode.i_sb = sb;
+  inode.i_count.value = 1; // nobody else knows it
+  inode.i_state = 0;
+  inode.i_ino = 0;
+  inode.i_mode =
+    inode.i_uid =
+    inode.i_gid =
+    inode.i_rdev =
+      0;
+  inode.i_nlink = 1;
+  inode.i_size = inode.i_blocks = inode.i_generation = 0;
+  inode.i_blkbits = 31 - Math.clz32(Math.max(1, sb.s_blocksize));
+  inode.i_op = EMPTY_IOPS;
+  inode.i_fop = EMPTY_FOPS;
+  inode.i_mapping = null;
+  inode.i_private = null;
+  INIT_HLIST_NODE(inode.i_hash);
+  INIT_LIST_HEAD(inode.i_list);
+  INIT_LIST_HEAD(inode.i_sb_list);
+  INIT_LIST_HEAD(inode.i_dentry);
+}
+
+/** Gives the memory back. */
+export function* destroy_inode(t: Thread, v: Vfs, inode: Inode): Steps {
+  enter(t, DESTROY_INODE);
+  charge(t, 8);
+  const { s_op } = inode.i_sb;
+  if (s_op.destroy_inode === undefined) {
+    yield* kmem_cache_free(t, v.inode_cachep, inode);
+  } else yield* s_op.destroy_inode(t, inode);
+  leave(t);
+}
+
+/** A new inode is complete: lets in who waits for it. Context: any. */
+export function* unlock_new_inode(t: Thread, inode: Inode): Steps {
+  enter(t, UNLOCK_NEW_INODE);
+  charge(t, 8);
+  BUG_ON(
+    t,
+    (inode.i_state & I_NEW) === 0,
+    "unlock_new_inode() of one that is not new",
+  );
+  // Without inode_lock, as in Linux: until now nobody else has changed i_state.
+  yield* write_line(t, inode.state_line);
+  inode.i_state &= ~(I_LOCK | I_NEW);
+  yield* wake_up_inode(t, inode);
+  leave(t);
+}
+
+/** Wakes who waits for I_LOCK to end, or for `inode` to be gone. */
+export function wake_up_inode(t: Thread, inode: Inode): Steps {
+  return wake_up_bit(t, t.k.vfs!.wait_table, inode.paddr);
+}
+
+/** A reference more, unless it is being freed. Context: any. @returns `null` if so. */
+export function* igrab(t: Thread, inode: Inode): Steps<Inode | null> {
+  enter(t, IGRAB);
+  charge(t, 8);
+  const v = t.k.vfs!;
+  yield* spin_lock(t, v.inode_lock);
+  touch_read(t, inode.state_line);
+  const going = (inode.i_state & GOING) !== 0;
+  if (!going) yield* __iget(t, v, inode);
+  yield* spin_unlock(t, v.inode_lock);
+  leave(t);
+  return going ? null : inode;
+}
+
+/**
+ * Gives a reference up. An inode that the table knows and that has names left
+ * on disk stays, unused, as long as its superblock is mounted.
+ *
+ * Context: process. Locks: inode_lock with the last reference.
+ */
+export function* iput(t: Thread, inode: Inode | null): Steps {
+  if (inode === null) return;
+  enter(t, IPUT);
+  charge(t, 6);
+  BUG_ON(t, inode.i_state === I_CLEAR, "iput() of an inode that is clear");
+  const v = t.k.vfs!;
+  if (yield* _atomic_dec_and_lock(t, inode.i_count, v.inode_lock)) {
+    if (inode.i_nlink === 0) yield* generic_delete_inode(t, v, inode);
+    else yield* generic_forget_inode(t, v, inode);
+  }
+  leave(t);
+}
+
+/** Its last name is gone, too. Locks: inode_lock held on entry, free on return. */
+function* generic_delete_inode(t: Thread, v: Vfs, inode: Inode): Steps {
+  enter(t, GENERIC_DELETE_INODE);
+  charge(t, 14);
+  take_off_lists(t, v, inode);
+  yield* spin_unlock(t, v.inode_lock);
+  yield* clear_inode(t, inode);
+  yield* remove_inode_hash(t, inode);
+  yield* wake_up_inode(t, inode);
+  yield* destroy_inode(t, v, inode);
+  leave(t);
+}
+
+/** Keeps it if it can be found again. Locks: inode_lock held on entry, free on return. */
+function* generic_forget_inode(t: Thread, v: Vfs, inode: Inode): Steps {
+  enter(t, GENERIC_FORGET_INODE);
+  charge(t, 10);
+  if (!hlist_unhashed(inode.i_hash)) {
+    touch_move(t, v, inode, v.inode_lists_line);
+    list_move(inode.i_list, v.inode_unused);
+    v.inodes_stat.nr_unused++;
+    if ((inode.i_sb.s_flags & MS_ACTIVE) !== 0) {
+      yield* spin_unlock(t, v.inode_lock);
+      leave(t);
+      return;
+    }
+    v.inodes_stat.nr_unused--; // nothing to write back, so no I_WILL_FREE
+    __remove_inode_hash(t, v, inode);
+  }
+  take_off_lists(t, v, inode);
+  yield* spin_unlock(t, v.inode_lock);
+  yield* clear_inode(t, inode);
+  yield* wake_up_inode(t, inode);
+  yield* destroy_inode(t, v, inode);
+  leave(t);
+}
+
+/** It is being freed. Locks: inode_lock held. */
+function take_off_lists(t: Thread, v: Vfs, inode: Inode): void {
+  lockdep_assert_held(t, v.inode_lock);
+  charge(t, 12);
+  touch_move(t, v, inode, v.inode_lists_line);
+  list_del_init(inode.i_list);
+  take_off_sb_list(t, v, inode);
+  touch_write(t, inode.state_line);
+  inode.i_state |= I_FREEING;
+  v.inodes_stat.nr_inodes--;
+}
+
+/** Locks: inode_lock held. */
+export function take_off_sb_list(t: Thread, v: Vfs, inode: Inode): void {
+  lockdep_assert_held(t, v.inode_lock);
+  const { inodes_line } = inode.i_sb;
+  touch_entry(t, inode.i_sb_list.next, inodes_line);
+  touch_entry(t, inode.i_sb_list.prev, inodes_line);
+  list_del_init(inode.i_sb_list);
+}
+
+/** Takes `inode` out of the table, where lookups would find it. Context: any. Locks: takes inode_lock. */
+export function* remove_inode_hash(t: Thread, inode: Inode): Steps {
+  enter(t, REMOVE_INODE_HASH);
+  charge(t, 4);
+  const v = t.k.vfs!;
+  yield* spin_lock(t, v.inode_lock);
+  __remove_inode_hash(t, v, inode);
+  yield* spin_unlock(t, v.inode_lock);
+  leave(t);
+}
+
+/** Locks: inode_lock held. */
+export function __remove_inode_hash(t: Thread, v: Vfs, inode: Inode): void {
+  lockdep_assert_held(t, v.inode_lock);
+  charge(t, 6);
+  const { head, next, prev } = inode.i_hash;
+  if (head === null) return;
+  if (next !== null) touch_write(t, next.owner.line);
+  touch_write(
+    t,
+    prev !== null ? prev.owner.line : bucket_of(inode.i_hash).line,
+  );
+  touch_write(t, inode.line);
+  hlist_del_init(inode.i_hash);
+}
+
+/** All that is left of an inode being freed is its memory. Context: process. */
+export function* clear_inode(t: Thread, inode: Inode): Steps {
+  enter(t, CLEAR_INODE);
+  charge(t, 20);
+  BUG_ON(
+    t,
+    (inode.i_state & I_FREEING) === 0,
+    "clear_inode() of an inode that is not being freed",
+  );
+  BUG_ON(t, (inode.i_state & I_CLEAR) !== 0, "clear_inode() twice");
+  const { s_op } = inode.i_sb;
+  if (s_op.clear_inode !== undefined) yield* s_op.clear_inode(t, inode);
+  yield* write_line(t, inode.state_line);
+  inode.i_state = I_CLEAR;
+  leave(t);
 }

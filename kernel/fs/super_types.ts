@@ -4,16 +4,24 @@
  */
 import type { Steps } from "../../arch/asm.ts";
 import { Cell } from "../../arch/hw/cell.ts";
-import { CacheLine } from "../../arch/hw/line.ts";
+import type { CacheLine } from "../../arch/hw/line.ts";
 import type { BlockDevice } from "../block/block_device.ts";
 import type { Kernel } from "../kernel.ts";
 import type { Errno } from "../lib/errno.ts";
 import { ListHead } from "../lib/list.ts";
 import { Mutex } from "../locking/mutex.ts";
 import { RwSemaphore } from "../locking/rwsem.ts";
+import type { KmallocObject } from "../mm/slab.ts";
 import type { Thread } from "../thread.ts";
 import type { Dentry } from "./dentry.ts";
 import type { Inode } from "./inode_types.ts";
+
+/** sizeof(struct super_block), bytes. */
+export const SUPER_BLOCK_BYTES = 840;
+// Where its parts begin, bytes.
+const S_UMOUNT_OFFSET = 104;
+const S_INODES_OFFSET = 256;
+const S_DENTRY_LRU_OFFSET = 336;
 
 // s_flags
 /** Nothing may be written. */
@@ -77,7 +85,7 @@ export class SuperBlock {
   readonly s_lock: Mutex;
 
   /** Line of the fields above. */
-  readonly line: CacheLine = new CacheLine(0);
+  readonly line: CacheLine;
 
   // Guarded by s_umount.
   /** Its root; `null` before it is filled in, and once it is being unmounted. */
@@ -94,22 +102,34 @@ export class SuperBlock {
 
   // Guarded by inode_lock.
   readonly s_inodes: ListHead<Inode> = new ListHead<Inode>();
+  /** Line of that list's head. */
+  readonly inodes_line: CacheLine;
 
   // Guarded by dcache_lock.
   /** Unused dentries, newest first, and some that have been taken into use since. */
   readonly s_dentry_lru: ListHead<Dentry> = new ListHead<Dentry>();
   s_nr_dentry_unused = 0;
   /** Line of the LRU list. */
-  readonly lru_line: CacheLine = new CacheLine(0);
+  readonly lru_line: CacheLine;
 
-  /** Made by sget(). */
-  constructor(k: Kernel, type: FileSystemType, bdev: BlockDevice | null) {
+  /** Made by sget(). `memory` is what it lies in. */
+  constructor(
+    k: Kernel,
+    readonly memory: KmallocObject,
+    type: FileSystemType,
+    bdev: BlockDevice | null,
+  ) {
+    const { machine } = k;
     this.s_type = type;
     this.s_bdev = bdev;
     this.s_dev = bdev === null ? type.name : bdev.name;
-    this.s_umount = new RwSemaphore(k, "&type->s_umount_key");
-    this.s_lock = new Mutex(k, "&type->s_lock_key");
-    this.s_active = new Cell("sb->s_active", 1);
+    this.line = memory.line;
+    const umountLine = machine.lineAt(memory.paddr + S_UMOUNT_OFFSET);
+    this.s_umount = new RwSemaphore(k, "&type->s_umount_key", umountLine);
+    this.s_lock = new Mutex(k, "&type->s_lock_key", umountLine);
+    this.s_active = new Cell("sb->s_active", 1, umountLine);
+    this.inodes_line = machine.lineAt(memory.paddr + S_INODES_OFFSET);
+    this.lru_line = machine.lineAt(memory.paddr + S_DENTRY_LRU_OFFSET);
   }
 
   /** Name of its type. */

@@ -62,6 +62,8 @@ export const ENAMETOOLONG = 36;
 export const ENOSYS = 38;
 /** Directory not empty. */
 export const ENOTEMPTY = 39;
+/** Too many symbolic links. */
+export const ELOOP = 40;
 /** Protocol error. */
 export const EPROTO = 71;
 /** Not a message: a checksum is wrong (XFS calls it EFSBADCRC). */
@@ -188,6 +190,8 @@ export function errname(n: number): string {
       return "ENOSYS";
     case ENOTEMPTY:
       return "ENOTEMPTY";
+    case ELOOP:
+      return "ELOOP";
     case EPROTO:
       return "EPROTO";
     case EBADMSG:
