@@ -53,7 +53,7 @@ export {
 export { KERNEL_INIT_STEPS } from "./boot/rest_init.ts";
 export { START_KERNEL_STEPS, UTS_RELEASE } from "./boot/start_kernel.ts";
 export { type BootStep, nothing, step } from "./boot/step.ts";
-export { Kernel, type Subsystems } from "./kernel/kernel.ts";
+export { type Arch, Kernel, type Subsystems } from "./kernel/kernel.ts";
 export { DEFAULT_PARAMS, type KernelParams } from "./kernel/params.ts";
 
 // Machines.

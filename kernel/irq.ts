@@ -21,6 +21,7 @@ import type { Context } from "../arch/sim/context.ts";
 import type { Cpu } from "../arch/sim/cpu.ts";
 import type { InterruptHandler } from "../arch/sim/engine.ts";
 import type { StepIterator } from "../arch/sim/steps.ts";
+import { MAX_SYMBOLS } from "../arch/sim/symbol.ts";
 import { BUG, BUG_ON } from "./bug.ts";
 import { hrtimer_interrupt } from "./hrtimer.ts";
 import {
@@ -74,6 +75,11 @@ function entries(): Sym[] {
 /** Interrupts of one kernel; the engine's handler. */
 export class IrqState implements InterruptHandler {
   readonly #counts: Uint32Array;
+  /**
+   * Cycles that handlers of interrupts from other CPUs have taken, by number of
+   * the symbol that they came upon: for profile.ts. ia64 only.
+   */
+  readonly interrupted: Float64Array = new Float64Array(MAX_SYMBOLS);
 
   constructor(readonly k: Kernel) {
     this.#counts = new Uint32Array(k.machine.nrCpus * NR_VECTORS);
@@ -155,12 +161,16 @@ function check_counts(t: Thread, vector: number): void {
 /** From entry to rfi on ia64. Interrupts are off throughout, but for softirqs. */
 function* ia64_interrupt(t: Thread, vector: number): Steps {
   const { entryCycles, exitCycles } = t.k.machine.spec.irq;
+  const start = t.cpu.clock;
   charge_cycles(t, entryCycles);
   yield* ia64_handle_irq(t, vector);
   check_counts(t, vector);
   enter(t, IA64_LEAVE_KERNEL);
   charge_cycles(t, exitCycles);
   leave(t);
+  if (vector === LOCAL_TIMER_VECTOR) return;
+  const { stack, depth } = t.below!;
+  t.k.irq.interrupted[stack[depth - 1]] += t.cpu.clock - start;
 }
 
 /** Every external interrupt of ia64: a reschedule interrupt, too, has irq_enter() around it. */

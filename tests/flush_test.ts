@@ -50,6 +50,7 @@ const opteron = findPreset("opteron-2x4");
 const machines: [string, MachineSpec, readonly number[]][] = [
   ["opteron-2x4", opteron, [1, 2, 3, 7, 8]],
   ["20 CPUs without a mask to send to", generic(5, 4), [3, 9, 20]],
+  ["altix-64", findPreset("altix-64"), [1, 2, 33, 64]],
 ];
 
 for (const [name, spec, counts] of machines) {
