@@ -170,27 +170,23 @@ export function* ia64_call_one(
 export function* handle_IPI(t: Thread): Steps {
   enter(t, HANDLE_IPI);
   const { call_data, ipi_operation } = t.k.smp.ia64!;
+  const { lockedCycles } = t.k.machine;
   const pending = ipi_operation.get(t.cpu.id);
   charge(t, 12);
   while ((yield* xchg(t, pending, 0)) !== 0) {
     charge(t, 12);
-    const data = yield* load(t, call_data);
     // Gone only if the call is over, and that it is not until we have started.
-    yield* respond(t, data!);
-    charge_cycles(t, t.k.machine.lockedCycles); // mb()
+    const data = (yield* load(t, call_data))!;
+    yield* read_line(t, data.line);
+    const { func, info, wait } = data;
+    charge_cycles(t, lockedCycles); // mb()
+    yield* atomic_add_return(t, data.started, 1);
+    charge(t, 6);
+    const steps = func(t, info);
+    if (steps !== undefined) yield* steps;
+    charge_cycles(t, lockedCycles); // mb()
+    if (wait) yield* atomic_add_return(t, data.finished, 1);
+    charge_cycles(t, lockedCycles); // mb()
   }
   leave(t);
-}
-
-function* respond(t: Thread, data: CallData): Steps {
-  yield* read_line(t, data.line);
-  const { func, info, wait } = data;
-  charge_cycles(t, t.k.machine.lockedCycles); // mb()
-  yield* atomic_add_return(t, data.started, 1);
-  charge(t, 6);
-  const steps = func(t, info);
-  if (steps !== undefined) yield* steps;
-  if (!wait) return;
-  charge_cycles(t, t.k.machine.lockedCycles); // mb()
-  yield* atomic_add_return(t, data.finished, 1);
 }

@@ -213,10 +213,6 @@ export function* update_process_times(t: Thread): Steps {
 
 /** An interrupt ends this CPU's idleness for now. Context: irq_enter(), on an idle CPU. */
 export function* tick_check_idle(t: Thread): Steps {
-  if (t.k.arch === "ia64") {
-    ia64_resume_ticks(t);
-    return;
-  }
   enter(t, TICK_CHECK_IDLE);
   charge(t, 10);
   const ts = __get_cpu_var(t, t.k.tick.sched);

@@ -118,6 +118,27 @@ Deno.test("validateSpec() accepts an ia64 machine", () => {
   assertEquals(spec.paging.pageShift, 14);
 });
 
+Deno.test("validateSpec() takes a directory's field where there is one, and leaves it out else", () => {
+  const own = validateSpec({
+    extends: "altix-64",
+    cache: { homeBusyCycles: 10 },
+  });
+  assertEquals(own.cache.homeBusyCycles, 10);
+  assertEquals(PRESETS["altix-64"].cache.homeBusyCycles, 60);
+  const added = validateSpec({
+    extends: "generic",
+    cache: { homeBusyCycles: 0 },
+  });
+  assertEquals(added.cache.homeBusyCycles, 0);
+  const none = validateSpec({ extends: "generic", name: "plain" });
+  assert(!Object.hasOwn(none.cache, "homeBusyCycles"));
+  assertThrows(
+    () => validateSpec({ extends: "generic", cache: { homeBusyCycles: -1 } }),
+    SpecError,
+    "cache.homeBusyCycles must be an integer in 0..1000000000",
+  );
+});
+
 Deno.test("validateSpec() says in one line what is wrong", () => {
   const over = (file: object) => ({ extends: "opteron-2x4", ...file });
   const layout = (fields: object) => over({ layout: fields });
