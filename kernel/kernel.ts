@@ -11,6 +11,7 @@ import type { BlockState } from "./block/block_state.ts";
 import { KernelBug } from "./bug.ts";
 import type { CpuMask } from "./cpumask.ts";
 import type { HashCaches } from "./fs/hash_caches.ts";
+import type { XfsBufState } from "./fs/xfs/xfs_buf_state.ts";
 import type { Vfs } from "./fs/vfs.ts";
 import type { IrqState } from "./irq.ts";
 import { LockStats } from "./locking/lock_stat.ts";
@@ -224,6 +225,12 @@ export class Kernel {
    * @internal
    */
   block: BlockState | null = null;
+  /**
+   * What all XFS buffers share; `null` until there is a target.
+   *
+   * @internal
+   */
+  xfs_buf: XfsBufState | null = null;
 
   /** File systems; `null` until the first is registered. */
   vfs: Vfs | null = null;
