@@ -54,16 +54,16 @@ export function get_u8(t: Thread, addr: number): Steps<number> {
 /** 16 bits, unsigned. Context: any. */
 export function get_be16(t: Thread, addr: number): Steps<number> {
   if (!t.op.mayRunAhead() || crosses(t, addr, 2)) return load16(t, addr);
-  charge(t, 1); // rol
   const v = swap16(value(vload(t, addr, 2)));
+  charge(t, 1); // rol
   return t.op.ready.give(v) as Steps<number>;
 }
 
 /** 32 bits, unsigned. Context: any. */
 export function get_be32(t: Thread, addr: number): Steps<number> {
   if (!t.op.mayRunAhead() || crosses(t, addr, 4)) return load32(t, addr);
-  charge(t, 1); // bswap
   const v = swap32(value(vload(t, addr, 4)));
+  charge(t, 1); // bswap
   return t.op.ready.give(v) as Steps<number>;
 }
 
@@ -82,15 +82,17 @@ export function* get_be64(t: Thread, addr: number): Steps<number> {
 /** {@linkcode get_be16} that has to wait, or crosses a page. */
 function* load16(t: Thread, addr: number): Steps<number> {
   if (crosses(t, addr, 2)) return yield* bytewise(t, addr, 2);
+  const v = yield* vload(t, addr, 2);
   charge(t, 1);
-  return swap16(yield* vload(t, addr, 2));
+  return swap16(v);
 }
 
 /** {@linkcode get_be32} that has to wait, or crosses a page. */
 function* load32(t: Thread, addr: number): Steps<number> {
   if (crosses(t, addr, 4)) return yield* bytewise(t, addr, 4);
+  const v = yield* vload(t, addr, 4);
   charge(t, 1);
-  return swap32(yield* vload(t, addr, 4));
+  return swap32(v);
 }
 
 function* bytewise(t: Thread, addr: number, size: number): Steps<number> {
