@@ -77,7 +77,7 @@ import {
   DNAME_INLINE_LEN,
   IS_ROOT,
 } from "./dentry.ts";
-import { address_seed, bucket_of, fold_hash } from "./hash_buckets.ts";
+import { bucket_of, fold_hash } from "./hash_buckets.ts";
 import { iput } from "./inode.ts";
 import { type Inode, S_ISDIR } from "./inode_types.ts";
 import { Qstr } from "./qstr.ts";
@@ -129,7 +129,7 @@ export function* d_alloc(
     leave(t);
     return null;
   }
-  if (dentry.d_count === undefined) init_once(t, dentry);
+  if (dentry.d_count === undefined) dentry.init_once(t.k);
   if (!(yield* copy_name(t, dentry, name))) {
     yield* kmem_cache_free(t, v.dentry_cache, dentry);
     leave(t);
@@ -148,7 +148,8 @@ export function* d_alloc(
   INIT_LIST_HEAD(dentry.d_alias);
   dentry.d_parent = dentry;
   if (parent !== null) {
-    dentry.d_parent = yield* dget(t, parent);
+    yield* dget(t, parent);
+    dentry.d_parent = parent;
     dentry.d_sb = parent.d_sb;
   }
   yield* spin_lock(t, v.dcache_lock);
@@ -162,12 +163,6 @@ export function* d_alloc(
   yield* spin_unlock(t, v.dcache_lock);
   leave(t);
   return dentry;
-}
-
-/** First use of this address. */
-function init_once(t: Thread, dentry: Dentry): void {
-  dentry.init_once(t.k);
-  address_seed(t.k, dentry.paddr, dentry.hash_seed);
 }
 
 /** Gives `dentry` its name. @returns Whether there was memory for it. */
@@ -393,12 +388,15 @@ function same_name(t: Thread, dentry: Dentry, name: Uint8Array): boolean {
   return i === own.length;
 }
 
-/** One reference more, of which the caller has one already. @returns `dentry`. Context: any. */
-export function* dget(t: Thread, dentry: Dentry): Steps<Dentry> {
+/** One reference more, of which the caller has one already. Context: any. */
+export function dget(t: Thread, dentry: Dentry): Steps<number> {
   charge(t, 2);
-  const count = yield* atomic_add_return(t, dentry.d_count, 1);
-  BUG_ON(t, count === 1, "dget() of a dentry without references");
-  return dentry;
+  BUG_ON(
+    t,
+    dentry.d_count.value === 0,
+    "dget() of a dentry without references",
+  );
+  return atomic_add_return(t, dentry.d_count, 1);
 }
 
 /**

@@ -252,15 +252,21 @@ function* shrink_dcache_for_umount_subtree(t: Thread, root: Dentry): Steps {
   __d_drop(t, v, root);
   yield* spin_unlock(t, v.dcache_lock);
   let detached = 0;
-  for (let p: Dentry | null = root; p !== null;) {
-    while (!list_empty(p.d_subdirs)) {
+  let p: Dentry = root;
+  for (;;) {
+    while (!list_empty(p.d_subdirs)) { // down to a leaf
       yield* detach_children(t, v, p);
       p = list_first_entry(p.d_subdirs);
     }
-    const parent: Dentry | null = IS_ROOT(p) ? null : p.d_parent;
-    yield* consume(t, v, p);
-    detached++;
-    p = parent;
+    let parent: Dentry | null;
+    do { // and up to one that has children left
+      parent = IS_ROOT(p) ? null : p.d_parent;
+      yield* consume(t, v, p);
+      detached++;
+      if (parent !== null) p = parent;
+    } while (parent !== null && list_empty(p.d_subdirs));
+    if (parent === null) break;
+    p = list_first_entry(p.d_subdirs);
   }
   yield* spin_lock(t, v.dcache_lock);
   touch_write(t, v.dentry_stat_line);

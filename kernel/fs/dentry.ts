@@ -15,7 +15,7 @@ import { Spinlock } from "../locking/spinlock.ts";
 import type { KmallocObject } from "../mm/slab.ts";
 import { SlabObject } from "../mm/slab.ts";
 import { RcuHead } from "../rcu.ts";
-import type { Halves } from "./hash_buckets.ts";
+import { address_seed, type Halves, kernel_address } from "./hash_buckets.ts";
 import type { Inode } from "./inode_types.ts";
 import { Qstr } from "./qstr.ts";
 import type { SuperBlock } from "./super_types.ts";
@@ -79,7 +79,7 @@ export class Dentry extends SlabObject {
   /** Line of a name that lies in the dentry. */
   name_line!: CacheLine;
   /** What the address adds to a child's hash; see d_hash(). */
-  readonly hash_seed: Halves = { hi: 0, lo: 0 };
+  hash_seed!: Halves;
 
   /** First use of this address: what lies on its own lines. */
   init_once(k: Kernel): void {
@@ -87,6 +87,10 @@ export class Dentry extends SlabObject {
     this.d_lock = new Spinlock(k, "&dentry->d_lock", this.line);
     this.lru_line = k.machine.lineAt(this.paddr + D_LRU_OFFSET);
     this.name_line = k.machine.lineAt(this.paddr + D_INAME_OFFSET);
+    this.hash_seed = address_seed(
+      kernel_address(k, this.paddr),
+      k.vfs!.dentry_hashtable.lineShift,
+    );
   }
 }
 

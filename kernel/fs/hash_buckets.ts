@@ -41,10 +41,13 @@ export class HashBuckets<T> {
   readonly #chunks: ((Bucket<T> | null)[] | null)[];
   readonly #directMap: number;
   readonly #directEnd: number;
+  /** log2 of L1_CACHE_BYTES. */
+  readonly lineShift: number;
 
   constructor(readonly k: Kernel, readonly table: SystemHash) {
     const { machine } = k;
     const { memory, mmu, spec } = machine;
+    this.lineShift = Math.log2(spec.memory.lineBytes);
     this.#chunks = new Array((table.mask >> CHUNK_SHIFT) + 1).fill(null);
     this.#directMap = parseVaddr(mmu.format, spec.layout.directMapStart);
     this.#directEnd = this.#directMap + memory.nrFrames * memory.pageBytes;
@@ -99,45 +102,53 @@ export function fold_hash(hi: number, lo: number, shift: number): number {
   return lo ^ ((mixedLo >>> shift) | (mixedHi << (32 - shift)));
 }
 
-/** `(address ^ GOLDEN_RATIO_PRIME) / lineBytes`: what a parent adds to the hash of a name. */
-export function address_seed(k: Kernel, paddr: number, into: Halves): void {
-  const { hi, lo } = kernelAddress(k, paddr);
-  shiftRight(k, hi ^ GOLDEN_HI, lo ^ GOLDEN_LO, into);
+/** What a parent at `address` adds to the hash of a name: `(address ^ GOLDEN_RATIO_PRIME) / lineBytes`. */
+export function address_seed(address: Halves, lineShift: number): Halves {
+  const hi = address.hi ^ GOLDEN_HI;
+  const lo = address.lo ^ GOLDEN_LO;
+  return { hi: shiftedHi(hi, lineShift), lo: shiftedLo(hi, lo, lineShift) };
 }
 
-/** `(ino * sb) ^ (GOLDEN_RATIO_PRIME + ino) / lineBytes`, folded: the hash of an inode number. */
+/**
+ * The hash of an inode number in the superblock at `address`, folded:
+ * `(ino * address) ^ (GOLDEN_RATIO_PRIME + ino) / lineBytes`.
+ */
 export function inode_hash(
-  k: Kernel,
-  sbPaddr: number,
+  address: Halves,
   ino: number,
+  lineShift: number,
   shift: number,
 ): number {
-  const { hi, lo } = kernelAddress(k, sbPaddr);
+  const { hi, lo } = address;
   const inoLo = ino >>> 0;
   const inoHi = Math.floor(ino / TWO_32) >>> 0;
-  const productHi = mulHigh(inoLo, lo) + Math.imul(inoLo, hi) +
-    Math.imul(inoHi, lo);
+  const productHi = (mulHigh(inoLo, lo) + Math.imul(inoLo, hi) +
+    Math.imul(inoHi, lo)) | 0;
   const sumLo = GOLDEN_LO + inoLo;
-  const rest: Halves = { hi: 0, lo: 0 };
-  const carry = sumLo >= TWO_32 ? 1 : 0;
-  shiftRight(k, (GOLDEN_HI + inoHi + carry) | 0, sumLo | 0, rest);
-  return fold_hash(productHi ^ rest.hi, Math.imul(inoLo, lo) ^ rest.lo, shift);
+  const sumHi = (GOLDEN_HI + inoHi + (sumLo >= TWO_32 ? 1 : 0)) | 0;
+  return fold_hash(
+    productHi ^ shiftedHi(sumHi, lineShift),
+    Math.imul(inoLo, lo) ^ shiftedLo(sumHi, sumLo | 0, lineShift),
+    shift,
+  );
 }
 
 /** Where the direct map has `paddr`, all 64 bits. */
-function kernelAddress(k: Kernel, paddr: number): Halves {
+export function kernel_address(k: Kernel, paddr: number): Halves {
   const { mmu, spec } = k.machine;
   const vaddr = parseVaddr(mmu.format, spec.layout.directMapStart) + paddr;
   return {
     hi: (Math.floor(vaddr / TWO_32) | 0xffff0000) >>> 0,
-    lo: vaddr >>> 0,
+    lo: vaddr % TWO_32,
   };
 }
 
-function shiftRight(k: Kernel, hi: number, lo: number, into: Halves): void {
-  const shift = Math.log2(k.machine.spec.memory.lineBytes);
-  into.lo = ((lo >>> shift) | (hi << (32 - shift))) >>> 0;
-  into.hi = hi >>> shift;
+function shiftedHi(hi: number, shift: number): number {
+  return hi >>> shift;
+}
+
+function shiftedLo(hi: number, lo: number, shift: number): number {
+  return ((lo >>> shift) | (hi << (32 - shift))) >>> 0;
 }
 
 /** High half of the product of two unsigned 32-bit numbers. */

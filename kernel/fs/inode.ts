@@ -108,8 +108,9 @@ export function* iget_locked(
   enter(t, IGET_LOCKED);
   charge(t, 24); // the hash, too
   const v = t.k.vfs!;
-  const { shift, mask } = v.inode_hashtable.table;
-  const index = inode_hash(t.k, sb.memory.paddr, ino, shift) & mask;
+  const { lineShift, table } = v.inode_hashtable;
+  const index = inode_hash(sb.address, ino, lineShift, table.shift) &
+    table.mask;
   yield* spin_lock(t, v.inode_lock);
   let inode = yield* find_inode_fast(t, v, index, sb, ino);
   if (inode !== null) yield* __iget(t, v, inode);

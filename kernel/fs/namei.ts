@@ -186,9 +186,10 @@ function* walk_component(
 ): Steps<0 | Errno> {
   const len = end - start;
   const dir = nd.dentry.d_inode!;
-  // The one before was not the last: it must be a directory.
-  yield* exec_permission_lite(t, dir);
-  charge(t, 24 + HASH_INSTRUCTIONS * len);
+  // exec_permission_lite(): everybody may search it.
+  yield* read_line(t, dir.op_line);
+  yield* read_line(t, dir.mode_line);
+  charge(t, 36 + HASH_INSTRUCTIONS * len);
   if (name[start] === DOT) {
     if (len === 1) return 0;
     if (len === 2 && name[start + 1] === DOT) {
@@ -240,13 +241,6 @@ function* step_to(
     return err(ENOTDIR);
   }
   return 0;
-}
-
-/** May everybody search it? Everybody may. */
-function* exec_permission_lite(t: Thread, inode: Inode): Steps {
-  charge(t, 12);
-  yield* read_line(t, inode.op_line);
-  yield* read_line(t, inode.mode_line);
 }
 
 /**
@@ -315,7 +309,8 @@ function* follow_dotdot(t: Thread, nd: Nameidata): Steps {
     const { dcache_lock } = t.k.vfs!;
     const old = nd.dentry;
     yield* spin_lock(t, dcache_lock);
-    nd.dentry = yield* dget(t, old.d_parent);
+    nd.dentry = old.d_parent;
+    yield* dget(t, nd.dentry);
     yield* spin_unlock(t, dcache_lock);
     yield* dput(t, old);
   }

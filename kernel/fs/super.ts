@@ -214,7 +214,8 @@ function* attach(t: Thread, v: Vfs, sb: SuperBlock): Steps<0 | Errno> {
   charge(t, 60);
   if (mnt.mnt_count === undefined) mnt.init_once(t.k);
   mnt.mnt_sb = sb;
-  mnt.mnt_root = yield* dget(t, sb.s_root!);
+  mnt.mnt_root = sb.s_root!;
+  yield* dget(t, mnt.mnt_root);
   mnt.mnt_count.value = 1; // nobody else knows it
   yield* down_write(t, v.namespace_sem);
   v.mounts.push(mnt);

@@ -14,6 +14,7 @@ import { RwSemaphore } from "../locking/rwsem.ts";
 import type { KmallocObject } from "../mm/slab.ts";
 import type { Thread } from "../thread.ts";
 import type { Dentry } from "./dentry.ts";
+import { type Halves, kernel_address } from "./hash_buckets.ts";
 import type { Inode } from "./inode_types.ts";
 
 /** sizeof(struct super_block), bytes. */
@@ -86,6 +87,8 @@ export class SuperBlock {
 
   /** Line of the fields above. */
   readonly line: CacheLine;
+  /** Where it lies, which goes into the hashes of its inodes. */
+  readonly address: Halves;
 
   // Guarded by s_umount.
   /** Its root; `null` before it is filled in, and once it is being unmounted. */
@@ -124,6 +127,7 @@ export class SuperBlock {
     this.s_bdev = bdev;
     this.s_dev = bdev === null ? type.name : bdev.name;
     this.line = memory.line;
+    this.address = kernel_address(k, memory.paddr);
     const umountLine = machine.lineAt(memory.paddr + S_UMOUNT_OFFSET);
     this.s_umount = new RwSemaphore(k, "&type->s_umount_key", umountLine);
     this.s_lock = new Mutex(k, "&type->s_lock_key", umountLine);
