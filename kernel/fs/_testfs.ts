@@ -4,7 +4,7 @@
  */
 import type { Steps } from "../../arch/asm.ts";
 import { spend } from "../testing.ts";
-import { ENOENT, ENOMEM, err, type Errno } from "../lib/errno.ts";
+import { EIO, ENOENT, ENOMEM, err, type Errno } from "../lib/errno.ts";
 import { GFP_KERNEL } from "../mm/gfp.ts";
 import {
   kmem_cache_alloc,
@@ -13,7 +13,7 @@ import {
   type KmemCache,
 } from "../mm/slab.ts";
 import type { Thread } from "../thread.ts";
-import { iget_failed } from "./bad_inode.ts";
+import { iget_failed, is_bad_inode } from "./bad_inode.ts";
 import { d_add, d_alloc_root, d_splice_alias, type Dentry } from "./dcache.ts";
 import { iget_locked, iput, unlock_new_inode } from "./inode.ts";
 import {
@@ -22,6 +22,7 @@ import {
   DT_LNK,
   DT_REG,
   type FileOperations,
+  I_NEW,
   Inode,
   type InodeOperations,
   S_IFDIR,
@@ -80,14 +81,18 @@ export class TestFs implements FileSystemType {
   readonly nodes: Map<number, Node> = new Map();
   /** lookup() calls, by name. */
   readonly lookups: Map<string, number> = new Map();
-  /** Inodes filled in, and freed. */
+  /** Inodes read. */
   reads = 0;
+  /** Inodes that got memory, and gave it back. */
+  allocs = 0;
   frees = 0;
   /** lookup() calls under way, now and at most. */
   inLookup = 0;
   maxInLookup = 0;
-  /** What one lookup takes, cycles. */
+  /** What one lookup takes, what reading an inode, what the end of one, cycles. */
   lookupCycles = 0;
+  readCycles = 0;
+  clearCycles = 0;
   /** Called by lookup() with the name; an errno fails it. */
   onLookup: (name: string) => 0 | Errno = () => 0;
   /** Inodes that cannot be read. */
@@ -107,6 +112,11 @@ export class TestFs implements FileSystemType {
     const node = this.#make(mode);
     dir.children.set(name, node);
     return node;
+  }
+
+  /** Adds another name of a file. */
+  link(dir: Node, name: string, node: Node): void {
+    dir.children.set(name, node);
   }
 
   /** The node at `path`, names divided by `/`. */
@@ -159,6 +169,7 @@ export class TestFs implements FileSystemType {
 
   readonly #superOps: SuperOperations = {
     alloc_inode: (t) => this.#allocInode(t),
+    clear_inode: (t) => spend(t, this.clearCycles),
     destroy_inode: (t, inode) => {
       this.frees++;
       return kmem_cache_free(t, this.#cache!, inode as TestInode);
@@ -166,17 +177,22 @@ export class TestFs implements FileSystemType {
   };
 
   *#allocInode(t: Thread): Steps<Inode | null> {
-    return this.noInodes
-      ? null
-      : yield* kmem_cache_alloc(t, this.#cache!, GFP_KERNEL);
+    if (this.noInodes) return null;
+    this.allocs++;
+    return yield* kmem_cache_alloc(t, this.#cache!, GFP_KERNEL);
   }
 
   /** The inode of `node`. */
   *iget(t: Thread, sb: SuperBlock, node: Node): Steps<Inode | Errno> {
     const inode = yield* iget_locked(t, sb, node.ino);
     if (inode === null) return err(ENOMEM);
-    if (inode.i_state === 0) return inode;
+    if ((inode.i_state & I_NEW) === 0) {
+      if (!is_bad_inode(inode)) return inode;
+      yield* iput(t, inode);
+      return err(EIO);
+    }
     this.reads++;
+    if (this.readCycles > 0) yield* spend(t, this.readCycles);
     if (this.bad.has(node.ino)) {
       yield* iget_failed(t, inode);
       return err(ENOENT);

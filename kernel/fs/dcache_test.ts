@@ -8,7 +8,7 @@ import { slab_object_live } from "../mm/slab.ts";
 import { Rng } from "../../arch/sim/random.ts";
 import { spend } from "../testing.ts";
 import type { Thread } from "../thread.ts";
-import { checkVfs, onThreads, runFs } from "./_rig.ts";
+import { checkVfs, onThreads, order, runFs } from "./_rig.ts";
 import { bytes, type Node, TestFs, text, type Tree } from "./_testfs.ts";
 import { S_ISDIR } from "./inode_types.ts";
 import { LOOKUP_FOLLOW, path_lookup, path_put } from "./namei.ts";
@@ -267,11 +267,15 @@ Deno.test("random look-ups and reclaim on several CPUs agree with a slow model",
       fc.nat(),
       fc.integer({ min: 1, max: 8 }),
       fc.constantFrom(0, 5, 40, Infinity),
-      (seed, cpus, limit) => {
+      fc.boolean(),
+      (seed, cpus, limit, jitter) => {
         const rng = new Rng(seed);
         const fs = new TestFs(randomTree(rng));
         fs.lookupCycles = seed % 2 === 0 ? 0 : 3000;
-        runFs({ cpus, seed }, fs, function* (t) {
+        fs.readCycles = seed % 3 === 0 ? 0 : 2000;
+        fs.clearCycles = seed % 5 === 0 ? 0 : 2000;
+        const engine = order(jitter ? seed + 1 : 0);
+        runFs({ cpus, seed, engine }, fs, function* (t) {
           const v = t.k.vfs!;
           v.dentry_limit = limit;
           yield* onThreads(t, cpus, (self, i) => {
