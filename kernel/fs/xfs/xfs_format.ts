@@ -259,15 +259,6 @@ export const XFS_DIFLAG2_NREXT64 = 1 << 4;
 /** Seconds between 1901 and 1970, by which big times are shifted. */
 export const XFS_BIGTIME_EPOCH_OFFSET = 2 ** 31;
 
-export const S_IFMT = 0o170000;
-export const S_IFIFO = 0o010000;
-export const S_IFCHR = 0o020000;
-export const S_IFDIR = 0o040000;
-export const S_IFBLK = 0o060000;
-export const S_IFREG = 0o100000;
-export const S_IFLNK = 0o120000;
-export const S_IFSOCK = 0o140000;
-
 // ---- directories ----
 
 /** Longest name and its NUL, bytes. */

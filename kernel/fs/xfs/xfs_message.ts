@@ -79,6 +79,31 @@ export function xfs_verifier_error(
   hex_dump(t, shown);
 }
 
+/** What a verifier says of a bad inode. */
+export function xfs_inode_verifier_error(
+  t: Thread,
+  mp: Named,
+  badCrc: boolean,
+  verifier: string,
+  ino: number,
+  bytes: Uint8Array,
+): void {
+  const what = badCrc ? "CRC error" : "corruption";
+  xfs_alert(
+    t,
+    mp,
+    `Metadata ${what} detected at ${verifier}, inode 0x${ino.toString(16)}`,
+  );
+  xfs_alert(t, mp, "Unmount and run xfs_repair");
+  const shown = bytes.subarray(0, DUMP_BYTES);
+  xfs_alert(
+    t,
+    mp,
+    `First ${shown.length} bytes of corrupted metadata buffer:`,
+  );
+  hex_dump(t, shown);
+}
+
 /** Says that a buffer could not be read; `caller` is who wanted it. */
 export function xfs_buf_ioerror_alert(
   t: Thread,

@@ -1,0 +1,398 @@
+/**
+ * Reading an inode (fs/xfs/xfs_inode.c): the cluster it is in, its fields, and
+ * the start of its data: the bytes themselves, extents, or the root of a btree.
+ *
+ * Lock order: none held; buffers inside.
+ *
+ * Differs from Linux: the attribute fork is not read. An inode's checksum is
+ * verified when it first comes from the disk, not each time; see xfs_verify.ts.
+ */
+import { charge, enter, ksym, leave, type Steps } from "../../../arch/asm.ts";
+import { EINVAL, ENOMEM, err, type Errno, EUCLEAN } from "../../lib/errno.ts";
+import { INIT_LIST_HEAD } from "../../lib/list.ts";
+import { GFP_KERNEL } from "../../mm/gfp.ts";
+import {
+  kfree,
+  kmalloc,
+  kmem_cache_alloc,
+  kmem_cache_free,
+} from "../../mm/slab.ts";
+import type { Thread } from "../../thread.ts";
+import { S_IFDIR, S_IFLNK, S_IFMT, S_IFREG } from "../inode_types.ts";
+import { copy_out } from "./xfs_access.ts";
+import { xfs_get_perag, xfs_ialloc_read_agi } from "./xfs_ag.ts";
+import { new_irec, xfs_iext_append } from "./xfs_bmap.ts";
+import { xfs_bmbt_get_rec } from "./xfs_bmap_btree.ts";
+import { xfs_buf_relse, type XfsBuf } from "./xfs_buf.ts";
+import { be16 } from "./xfs_bytes.ts";
+import {
+  xfs_dfork_dsize,
+  xfs_dinode_from_disk,
+  xfs_dinode_size,
+  xfs_dinode_verify,
+  xfs_dinode_verify_cksum,
+} from "./xfs_dinode.ts";
+import { xfs_dir2_sf_verify } from "./xfs_dir2_sf.ts";
+import {
+  BMBT_REC_BYTES,
+  DI_CORE_V2,
+  DI_CORE_V3,
+  XFS_BTREE_MAXLEVELS,
+  XFS_DIFLAG_REALTIME,
+  XFS_DINODE_FMT_BTREE,
+  XFS_DINODE_FMT_DEV,
+  XFS_DINODE_FMT_EXTENTS,
+  XFS_DINODE_FMT_LOCAL,
+  XFS_DIR2_SPACE_SIZE,
+} from "./xfs_format.ts";
+import { xfs_imap_lookup } from "./xfs_ialloc_btree.ts";
+import {
+  XFS_IFBROOT,
+  XFS_IFEXTENTS,
+  XFS_IFINLINE,
+  type XfsInode,
+} from "./xfs_inode_types.ts";
+import {
+  xfs_alert,
+  xfs_corruption_error,
+  xfs_inode_verifier_error,
+} from "./xfs_message.ts";
+import type { XfsMount } from "./xfs_mount_types.ts";
+import {
+  xfs_ag_block_count,
+  XFS_AGB_TO_DADDR,
+  XFS_FSB_TO_BB,
+  XFS_INO_TO_AGBNO,
+  XFS_INO_TO_AGINO,
+  XFS_INO_TO_AGNO,
+  XFS_INO_TO_OFFSET,
+  xfs_verify_ino,
+} from "./xfs_units.ts";
+import { page_range, xfs_trans_read_buf } from "./xfs_verify.ts";
+
+const XFS_IREAD = ksym("xfs_iread");
+const XFS_IMAP = ksym("xfs_imap");
+const XFS_ITOBP = ksym("xfs_itobp");
+const XFS_IFORMAT = ksym("xfs_iformat");
+const XFS_IDESTROY = ksym("xfs_idestroy");
+
+/** Data up to this many bytes lie in the xfs_inode. */
+const INLINE_DATA_BYTES = 32;
+
+/** Where an inode is. */
+interface Imap {
+  /** First sector of its cluster, and their number. */
+  blkno: number;
+  len: number;
+  /** Byte in the cluster. */
+  boffset: number;
+}
+
+/** Finds the cluster of inode `ino`. @returns -EINVAL if there can be none; -EUCLEAN, -EIO, -ENOMEM. */
+function* xfs_imap(
+  t: Thread,
+  mp: XfsMount,
+  ino: number,
+): Steps<Imap | Errno> {
+  enter(t, XFS_IMAP);
+  charge(t, 70);
+  const imap = xfs_verify_ino(mp, ino)
+    ? yield* imap_of(t, mp, ino)
+    : err(EINVAL);
+  leave(t);
+  return imap;
+}
+
+function* imap_of(t: Thread, mp: XfsMount, ino: number): Steps<Imap | Errno> {
+  const agno = XFS_INO_TO_AGNO(mp, ino);
+  const agbno = XFS_INO_TO_AGBNO(mp, ino);
+  const { m_blocks_per_cluster: blocks, m_inoalign_mask: mask } = mp;
+  const { sb_inodelog, sb_inopblock } = mp.m_sb;
+  let offset = 0; // of the block within its chunk
+  if (blocks > 1 && mask > 0) offset = agbno & mask;
+  else if (blocks > 1) {
+    const start = yield* chunk_of(t, mp, agno, XFS_INO_TO_AGINO(mp, ino));
+    if (start < 0) return start as Errno;
+    offset = agbno - Math.floor(start / sb_inopblock);
+  }
+  const within = offset % blocks;
+  const cluster = agbno - within;
+  if (cluster + blocks > xfs_ag_block_count(mp, agno)) return err(EINVAL);
+  return {
+    blkno: XFS_AGB_TO_DADDR(mp, agno, cluster),
+    len: XFS_FSB_TO_BB(mp, blocks),
+    boffset: (within * sb_inopblock + XFS_INO_TO_OFFSET(mp, ino)) *
+      2 ** sb_inodelog,
+  };
+}
+
+function* chunk_of(
+  t: Thread,
+  mp: XfsMount,
+  agno: number,
+  agino: number,
+): Steps<number | Errno> {
+  const pag = xfs_get_perag(t, mp, agno);
+  if (!pag.pagi_init) {
+    const error = yield* xfs_ialloc_read_agi(t, mp, pag);
+    if (error !== 0) return error;
+  }
+  return yield* xfs_imap_lookup(t, mp, pag, agino);
+}
+
+/**
+ * Reads inode `ino`, which nobody else has yet.
+ *
+ * Context: process.
+ *
+ * @returns -EINVAL if there is no such inode; -EUCLEAN, -EIO, -ENOMEM.
+ */
+export function* xfs_iread(
+  t: Thread,
+  mp: XfsMount,
+  ino: number,
+): Steps<XfsInode | Errno> {
+  enter(t, XFS_IREAD);
+  charge(t, 90);
+  const ip = yield* kmem_cache_alloc(t, mp.m_zones.inode, GFP_KERNEL);
+  if (ip === null) {
+    leave(t);
+    return err(ENOMEM);
+  }
+  charge(t, 75); // 600 bytes are zeroed
+  ip.init_once();
+  ip.i_mount = mp;
+  ip.i_ino = ino;
+  ip.i_pag = null;
+  ip.i_vnode = null;
+  INIT_LIST_HEAD(ip.i_mlist);
+  ip.i_df.reset();
+  const error = yield* read_dinode(t, ip);
+  if (error !== 0) {
+    yield* xfs_idestroy(t, ip);
+    leave(t);
+    return error;
+  }
+  leave(t);
+  return ip;
+}
+
+/** Gives back what {@linkcode xfs_iread} returned, which nobody else has any more. */
+export function* xfs_idestroy(t: Thread, ip: XfsInode): Steps {
+  enter(t, XFS_IDESTROY);
+  charge(t, 20);
+  const { i_df: ifp, i_mount: mp } = ip;
+  while (ifp.if_bufs.length > 0) yield* kfree(t, ifp.if_bufs.pop()!);
+  ifp.reset();
+  yield* kmem_cache_free(t, mp.m_zones.inode, ip);
+  leave(t);
+}
+
+function* read_dinode(t: Thread, ip: XfsInode): Steps<0 | Errno> {
+  const mp = ip.i_mount;
+  const imap = yield* xfs_imap(t, mp, ip.i_ino);
+  if (typeof imap === "number") return imap;
+  enter(t, XFS_ITOBP);
+  charge(t, 30);
+  const bp = yield* xfs_trans_read_buf(t, mp, imap.blkno, imap.len, null);
+  leave(t);
+  if (typeof bp === "number") return bp;
+  const error = verify_in_pages(t, ip, bp, imap.boffset) ||
+    (yield* copy_dinode(t, ip, bp.b_addr + imap.boffset));
+  yield* xfs_buf_relse(t, bp);
+  return error || (yield* xfs_iformat(t, ip));
+}
+
+/** Verifies an inode that has just come from the disk. Plain. */
+function verify_in_pages(
+  t: Thread,
+  ip: XfsInode,
+  bp: XfsBuf,
+  boffset: number,
+): 0 | Errno {
+  const mp = ip.i_mount;
+  if (mp.m_verified_inodes.has(ip.i_ino)) return 0;
+  const bytes = page_range(t, bp, boffset, mp.m_sb.sb_inodesize);
+  if (!xfs_dinode_verify_cksum(t, mp, bytes)) {
+    return bad_inode(t, ip, "xfs_dinode_verify", true, bytes);
+  }
+  if (!xfs_dinode_verify(t, mp, ip.i_ino, bytes)) {
+    return bad_inode(t, ip, "xfs_dinode_verify", false, bytes);
+  }
+  mp.m_verified_inodes.add(ip.i_ino);
+  return 0;
+}
+
+function bad_inode(
+  t: Thread,
+  ip: XfsInode,
+  verifier: string,
+  badCrc: boolean,
+  bytes: Uint8Array,
+): Errno {
+  const mp = ip.i_mount;
+  mp.m_corruptions++;
+  xfs_inode_verifier_error(t, mp, badCrc, verifier, ip.i_ino, bytes);
+  return err(EUCLEAN);
+}
+
+/** Copies the inode at `addr` through the buffer's mapping: its fields, and what is in use of its data fork. */
+function* copy_dinode(
+  t: Thread,
+  ip: XfsInode,
+  addr: number,
+): Steps<0 | Errno> {
+  const { i_mount: mp, i_d: d } = ip;
+  const bytes = ip.dinode(mp.m_sb.sb_inodesize);
+  const core = mp.crc === 1 ? DI_CORE_V3 : DI_CORE_V2;
+  yield* copy_out(t, addr, core, bytes);
+  if (!xfs_dinode_verify(t, mp, ip.i_ino, bytes)) {
+    return bad_inode(t, ip, "xfs_iread", false, bytes);
+  }
+  xfs_dinode_from_disk(t, d, bytes);
+  const space = mp.m_sb.sb_inodesize - core;
+  const used = Math.min(fork_bytes_used(ip), space);
+  ip.i_df.if_data = bytes.subarray(core);
+  if (used > 0) yield* copy_out(t, addr + core, used, ip.i_df.if_data);
+  return 0;
+}
+
+/** Bytes of the data fork that mean something. */
+function fork_bytes_used(ip: XfsInode): number {
+  const d = ip.i_d;
+  switch (d.di_format) {
+    case XFS_DINODE_FMT_LOCAL:
+      return d.di_size;
+    case XFS_DINODE_FMT_EXTENTS:
+      return d.di_nextents * BMBT_REC_BYTES;
+    case XFS_DINODE_FMT_BTREE:
+      return xfs_dfork_dsize(ip);
+    default:
+      return 8; // a device's number
+  }
+}
+
+/** Says that the inode cannot be. */
+function corrupt(t: Thread, ip: XfsInode, tag: string, what: string): Errno {
+  const mp = ip.i_mount;
+  mp.m_corruptions++;
+  xfs_alert(t, mp, `corrupt dinode ${ip.i_ino}, ${what}.`);
+  xfs_corruption_error(t, mp, tag, ip.dinode(mp.m_sb.sb_inodesize));
+  return err(EUCLEAN);
+}
+
+/** Sets the data fork up from the inode's bytes. @returns 0; -EUCLEAN, -ENOMEM. */
+function* xfs_iformat(t: Thread, ip: XfsInode): Steps<0 | Errno> {
+  enter(t, XFS_IFORMAT);
+  charge(t, 60);
+  const error = yield* format_fork(t, ip);
+  leave(t);
+  return error;
+}
+
+function* format_fork(t: Thread, ip: XfsInode): Steps<0 | Errno> {
+  const { i_mount: mp, i_d: d } = ip;
+  if (d.di_mode === 0) return 0;
+  const space = mp.m_sb.sb_inodesize - xfs_dinode_size(d.di_version);
+  if (d.di_nextents + d.di_anextents > d.di_nblocks) {
+    const total = d.di_nextents + d.di_anextents;
+    const what = `extent total = ${total}, nblocks = ${d.di_nblocks}`;
+    return corrupt(t, ip, "xfs_iformat(1)", what);
+  }
+  if (d.di_forkoff * 8 >= space) {
+    const what = `forkoff = 0x${d.di_forkoff.toString(16)}`;
+    return corrupt(t, ip, "xfs_iformat(2)", what);
+  }
+  if ((d.di_flags & XFS_DIFLAG_REALTIME) !== 0) { // there is no such device
+    return corrupt(t, ip, "xfs_iformat(realtime)", "has realtime flag set");
+  }
+  const type = d.di_mode & S_IFMT;
+  if (type !== S_IFREG && type !== S_IFDIR && type !== S_IFLNK) {
+    return d.di_format === XFS_DINODE_FMT_DEV
+      ? 0
+      : corrupt(t, ip, "xfs_iformat(3)", "a special file with data");
+  }
+  if (type === S_IFDIR && d.di_size > XFS_DIR2_SPACE_SIZE) {
+    return corrupt(t, ip, "xfs_iformat(5)", `bad size ${d.di_size}`);
+  }
+  switch (d.di_format) {
+    case XFS_DINODE_FMT_LOCAL:
+      return type === S_IFREG
+        ? corrupt(t, ip, "xfs_iformat(4)", "local format for regular file")
+        : yield* xfs_iformat_local(t, ip);
+    case XFS_DINODE_FMT_EXTENTS:
+      return yield* xfs_iformat_extents(t, ip);
+    case XFS_DINODE_FMT_BTREE:
+      return yield* xfs_iformat_btree(t, ip);
+    default:
+      return corrupt(t, ip, "xfs_iformat(6)", `format ${d.di_format}`);
+  }
+}
+
+/** Takes the memory that Linux has fork data in. @returns 0 or -ENOMEM. */
+function* fork_memory(
+  t: Thread,
+  ip: XfsInode,
+  bytes: number,
+): Steps<0 | Errno> {
+  const buf = yield* kmalloc(t, bytes, GFP_KERNEL);
+  if (buf === null) return err(ENOMEM);
+  ip.i_df.if_bufs.push(buf);
+  return 0;
+}
+
+/** The data themselves: short directories and symbolic links. */
+function* xfs_iformat_local(t: Thread, ip: XfsInode): Steps<0 | Errno> {
+  const { i_df: ifp, i_d: d, i_mount: mp } = ip;
+  if (d.di_size > xfs_dfork_dsize(ip)) {
+    const what = `bad size ${d.di_size} for local inode`;
+    return corrupt(t, ip, "xfs_iformat(5)", what);
+  }
+  if ((d.di_mode & S_IFMT) === S_IFDIR && !xfs_dir2_sf_verify(t, mp, ip)) {
+    return bad_inode(t, ip, "xfs_dir2_sf_verify", false, ifp.if_data);
+  }
+  charge(t, 10 + Math.ceil(d.di_size / 8));
+  ifp.if_bytes = d.di_size;
+  ifp.if_flags = XFS_IFINLINE;
+  return d.di_size > INLINE_DATA_BYTES
+    ? yield* fork_memory(t, ip, d.di_size)
+    : 0;
+}
+
+/** Extent records. */
+function* xfs_iformat_extents(t: Thread, ip: XfsInode): Steps<0 | Errno> {
+  const { i_df: ifp, i_d: d } = ip;
+  if (d.di_nextents * BMBT_REC_BYTES > xfs_dfork_dsize(ip)) {
+    const what = `extents = ${d.di_nextents}`;
+    return corrupt(t, ip, "xfs_iformat_extents(1)", what);
+  }
+  const irec = new_irec();
+  for (let i = 0; i < d.di_nextents; i++) {
+    xfs_bmbt_get_rec(ifp.if_data, i * BMBT_REC_BYTES, irec);
+    const error = yield* xfs_iext_append(t, ip, irec);
+    if (error === err(EUCLEAN)) {
+      return corrupt(t, ip, "xfs_iformat_extents(2)", `bad extent ${i}`);
+    }
+    if (error !== 0) return error;
+  }
+  ifp.if_flags = XFS_IFEXTENTS;
+  return 0;
+}
+
+/** The root of a btree of extent records. */
+function* xfs_iformat_btree(t: Thread, ip: XfsInode): Steps<0 | Errno> {
+  const { i_df: ifp, i_d: d } = ip;
+  const dsize = xfs_dfork_dsize(ip);
+  const level = be16(ifp.if_data, 0);
+  const numrecs = be16(ifp.if_data, 2);
+  if (
+    d.di_nextents <= Math.floor(dsize / BMBT_REC_BYTES) ||
+    level === 0 || level > XFS_BTREE_MAXLEVELS ||
+    numrecs === 0 || 4 + numrecs * 16 > dsize
+  ) {
+    return corrupt(t, ip, "xfs_iformat_btree", "btree");
+  }
+  ifp.if_bytes = dsize;
+  ifp.if_flags = XFS_IFBROOT;
+  return yield* fork_memory(t, ip, dsize);
+}
