@@ -577,7 +577,7 @@ export class Builder {
   /** Number, uuid and checksum of an inode. */
   #seal(slot: number): void {
     const at = this.inodeAt(slot);
-    if (this.view.getUint32(at + 152) === 0) {
+    if (this.view.getBigUint64(at + 152) === 0n) {
       this.be64(at + 152, this.ino(slot));
       this.bytes.set(UUID, at + 160);
     }

@@ -32,6 +32,32 @@ export interface XfsRun<T> {
   readonly log: string[];
 }
 
+/** An image in a file, of which only what is asked for is read. */
+export class FileImage extends SparseImage {
+  readonly #file: Deno.FsFile;
+
+  constructor(path: string) {
+    super(Deno.statSync(path).size);
+    this.#file = Deno.openSync(path);
+  }
+
+  override read(offset: number, out: Uint8Array): void {
+    this.#file.seekSync(offset, Deno.SeekMode.Start);
+    for (let done = 0; done < out.length;) {
+      const n = this.#file.readSync(out.subarray(done));
+      if (n === null) {
+        out.fill(0, done);
+        break;
+      }
+      done += n;
+    }
+  }
+
+  close(): void {
+    this.#file.close();
+  }
+}
+
 /** Bytes of ASCII. */
 export function bytes(s: string): Uint8Array {
   return new TextEncoder().encode(s);
@@ -77,7 +103,8 @@ export function* onDisk<T>(
   should_fail: ((sector: number) => boolean) | null = null,
 ): Steps<XfsRun<T | Errno>> {
   const before = yield* settled(t);
-  const first = t.k.printk.lines().length;
+  const log: string[] = [];
+  t.k.printk.console = ({ text }) => log.push(text);
   const brd = brd_alloc(t, "ram0", image);
   brd.should_fail = should_fail;
   const sb = yield* mount_fs(t, "xfs", brd);
@@ -88,7 +115,7 @@ export function* onDisk<T>(
     assertEquals(yield* umount(t, sb), 0);
   } else result = sb;
   yield* brd_free(t, brd);
-  const log = t.k.printk.lines().slice(first).map(({ text }) => text);
+  t.k.printk.console = null;
   assertEquals(yield* settled(t), before, log.join("\n"));
   return { result, log };
 }
