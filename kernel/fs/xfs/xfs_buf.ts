@@ -59,8 +59,13 @@ import {
 } from "./xfs_buf_hold.ts";
 import { _xfs_buf_read, xfs_buf_iodone_work } from "./xfs_buf_io.ts";
 import { _xfs_buf_map_pages } from "./xfs_buf_map.ts";
-import { _xfs_buf_lookup_pages, xb_to_gfp } from "./xfs_buf_pages.ts";
 import {
+  _xfs_buf_lookup_pages,
+  unlock_pages,
+  xb_to_gfp,
+} from "./xfs_buf_pages.ts";
+import {
+  _XBF_PAGE_LOCKED,
   BBSHIFT,
   XBF_ARGUMENTS,
   XBF_ASYNC,
@@ -234,6 +239,8 @@ function* complete_buffer(
   const error = yield* _xfs_buf_map_pages(t, bp, flags);
   if (error !== 0) {
     printk(t, KERN_WARNING, "xfs_buf_get_flags: failed to map pages");
+    // 2.6.28 let them go locked.
+    if ((bp.b_flags & _XBF_PAGE_LOCKED) !== 0) yield* unlock_pages(t, bp);
   }
   return error;
 }
