@@ -182,7 +182,6 @@ export function* unlock_page(t: Thread, page: Page): Steps {
   yield* write_line(t, page.line);
   BUG_ON(t, (page.flags & PG_locked) === 0, "unlock_page() of one not locked");
   page.flags &= ~PG_locked;
-  charge_cycles(t, t.machine.lockedCycles); // smp_mb__after_clear_bit()
   enter(t, PAGE_WAITQUEUE);
   charge(t, 14);
   leave(t);
