@@ -1,14 +1,12 @@
 /** Damaged file systems, one by one: an error and a message each, and nothing is lost. */
-import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import { assert, assertEquals } from "@std/assert";
 import type { Steps } from "../../../arch/asm.ts";
-import { SparseImage } from "../../drivers/block/sparse_image.ts";
 import {
   EFBIG,
   EINVAL,
   EIO,
   ENOENT,
   ENOSYS,
-  err,
   type Errno,
   EUCLEAN,
 } from "../../lib/errno.ts";

@@ -7,7 +7,14 @@
  * Differs from Linux: the attribute fork is not read. An inode's checksum is
  * verified when it first comes from the disk, not each time; see xfs_verify.ts.
  */
-import { charge, enter, ksym, leave, type Steps } from "../../../arch/asm.ts";
+import {
+  charge,
+  enter,
+  ksym,
+  leave,
+  type Steps,
+  touch_write,
+} from "../../../arch/asm.ts";
 import { EINVAL, ENOMEM, err, type Errno, EUCLEAN } from "../../lib/errno.ts";
 import { INIT_LIST_HEAD } from "../../lib/list.ts";
 import { GFP_KERNEL } from "../../mm/gfp.ts";
@@ -50,6 +57,7 @@ import {
   XFS_IFBROOT,
   XFS_IFEXTENTS,
   XFS_IFINLINE,
+  XFS_INODE_BYTES,
   type XfsInode,
 } from "./xfs_inode_types.ts";
 import {
@@ -75,6 +83,8 @@ const XFS_IMAP = ksym("xfs_imap");
 const XFS_ITOBP = ksym("xfs_itobp");
 const XFS_IFORMAT = ksym("xfs_iformat");
 const XFS_IDESTROY = ksym("xfs_idestroy");
+const XFS_DINODE_FROM_DISK = ksym("xfs_dinode_from_disk");
+const MEMSET = ksym("memset");
 
 /** Data up to this many bytes lie in the xfs_inode. */
 const INLINE_DATA_BYTES = 32;
@@ -159,7 +169,10 @@ export function* xfs_iread(
     leave(t);
     return err(ENOMEM);
   }
-  charge(t, 75); // 600 bytes are zeroed
+  enter(t, MEMSET);
+  charge(t, XFS_INODE_BYTES / 8);
+  touch_write(t, ip.line);
+  leave(t);
   ip.init_once();
   ip.i_mount = mp;
   ip.i_ino = ino;
@@ -245,11 +258,15 @@ function* copy_dinode(
   const { i_mount: mp, i_d: d } = ip;
   const bytes = ip.dinode(mp.m_sb.sb_inodesize);
   const core = mp.crc === 1 ? DI_CORE_V3 : DI_CORE_V2;
+  enter(t, XFS_DINODE_FROM_DISK);
   yield* copy_out(t, addr, core, bytes);
+  leave(t);
   if (!xfs_dinode_verify(t, mp, ip.i_ino, bytes)) {
     return bad_inode(t, ip, "xfs_iread", false, bytes);
   }
+  enter(t, XFS_DINODE_FROM_DISK);
   xfs_dinode_from_disk(t, d, bytes);
+  leave(t);
   const space = mp.m_sb.sb_inodesize - core;
   const used = Math.min(fork_bytes_used(ip), space);
   ip.i_df.if_data = bytes.subarray(core);

@@ -56,7 +56,15 @@ export class XfsPerag {
   }
 }
 
-/** Slab caches of one mount: `xfs_*_zone`, which Linux has once for all mounts. */
+/** What a block was found to be. */
+export interface Passed {
+  /** Code of its kind. */
+  readonly code: number;
+  /** First sectors of its further pieces, if it is scattered. */
+  readonly rest: readonly number[];
+}
+
+/** Slab caches of all mounts: `xfs_*_zone`. */
 export interface XfsZones {
   readonly inode: KmemCache<XfsInode>;
   readonly dabuf: KmemCache<XfsDabuf>;
@@ -107,11 +115,11 @@ export class XfsMount implements Named {
   /** By number; made when first asked for. */
   readonly m_perag: Map<number, XfsPerag> = new Map();
   /**
-   * Blocks whose contents a verifier has seen since they came from the disk,
-   * with what they were found to be: sector to code. In Linux the buffer knows,
-   * which lives as long as its pages; see xfs_verify.ts.
+   * Blocks whose contents a verifier has seen since they came from the disk, by
+   * their first sector. In Linux the buffer knows, which lives as long as its
+   * pages; see xfs_verify.ts.
    */
-  readonly m_verified: Map<number, number> = new Map();
+  readonly m_verified: Map<number, Passed> = new Map();
   /** The same of inodes, by number. */
   readonly m_verified_inodes: Set<number> = new Set();
 

@@ -110,6 +110,22 @@ export function page_contents(t: Thread, bps: readonly XfsBuf[]): Uint8Array {
   return bytes;
 }
 
+/** Whether `bps` have been verified as one structure of that kind. */
+function has_passed(
+  mp: XfsMount,
+  bps: readonly XfsBuf[],
+  ops: XfsBufOps,
+): boolean {
+  const passed = mp.m_verified.get(bps[0].b_bn);
+  if (passed === undefined || passed.code !== ops.code) return false;
+  const { rest } = passed;
+  if (rest.length !== bps.length - 1) return false;
+  for (let i = 0; i < rest.length; i++) {
+    if (rest[i] !== bps[i + 1].b_bn) return false;
+  }
+  return true;
+}
+
 /**
  * Verifies what `bps` hold, one structure, unless that has been done. Plain.
  *
@@ -122,11 +138,12 @@ export function xfs_buf_verify(
   ops: XfsBufOps,
 ): 0 | Errno {
   const blkno = bps[0].b_bn;
-  if (mp.m_verified.get(blkno) === ops.code) return 0;
+  if (has_passed(mp, bps, ops)) return 0;
   const bytes = page_contents(t, bps);
   const verdict = ops.verify(t, mp, bytes, blkno);
   if (verdict === "good") {
-    mp.m_verified.set(blkno, ops.code);
+    const rest = bps.slice(1).map(({ b_bn }) => b_bn);
+    mp.m_verified.set(blkno, { code: ops.code, rest });
     return 0;
   }
   mp.m_corruptions++;
