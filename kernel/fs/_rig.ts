@@ -16,21 +16,42 @@ import type { Thread } from "../thread.ts";
 import { IS_ROOT } from "./dcache.ts";
 import { d_unhashed, type Dentry } from "./dentry.ts";
 import { exit_fs, unshare_fs_struct } from "./fs_struct.ts";
+import { vfs_caches_init } from "./hash_caches.ts";
 import { mount_fs, register_filesystem, SuperBlock, umount } from "./super.ts";
 import { TestFs, type Tree } from "./_testfs.ts";
 import { vfs_init } from "./vfs.ts";
+
+/** What {@linkcode runFs} runs on. */
+export interface FsOptions extends VmOptions {
+  /** log2 of the buckets of both hash tables, to make long chains; what memory makes them if absent. */
+  readonly bucketBits?: number;
+}
+
+/** Uses the first buckets of each hash table only. */
+function fewer_buckets(k: Kernel, bits: number): void {
+  const { dentry_hashtable, inode_hashtable } = k.hash_caches!;
+  const part = { shift: bits, mask: (1 << bits) - 1 };
+  k.hash_caches = {
+    dentry_hashtable: { ...dentry_hashtable, ...part },
+    inode_hashtable: { ...inode_hashtable, ...part },
+  };
+}
 
 /**
  * Boots a kernel, mounts `tree`, runs `main`, unmounts, and checks that nothing
  * is left.
  */
 export function runFs<T>(
-  options: VmOptions,
+  options: FsOptions,
   tree: Tree | TestFs,
   main: (t: Thread, fs: TestFs, sb: SuperBlock) => Steps<T>,
 ): KernelRun<T> {
   const fs = tree instanceof TestFs ? tree : new TestFs(tree);
   return runVm(options, function* (t) {
+    yield* vfs_caches_init(t);
+    if (options.bucketBits !== undefined) {
+      fewer_buckets(t.k, options.bucketBits);
+    }
     yield* vfs_init(t);
     assertEquals(yield* register_filesystem(t, fs), 0);
     const before = caches(t.k);

@@ -178,8 +178,9 @@ export class TestFs implements FileSystemType {
 
   *#allocInode(t: Thread): Steps<Inode | null> {
     if (this.noInodes) return null;
-    this.allocs++;
-    return yield* kmem_cache_alloc(t, this.#cache!, GFP_KERNEL);
+    const inode = yield* kmem_cache_alloc(t, this.#cache!, GFP_KERNEL);
+    if (inode !== null) this.allocs++;
+    return inode;
   }
 
   /** The inode of `node`. */

@@ -61,6 +61,7 @@ import {
   kmalloc,
   kmem_cache_alloc,
   kmem_cache_free,
+  slab_object_live,
 } from "../mm/slab.ts";
 import {
   call_rcu,
@@ -359,6 +360,7 @@ export function* __d_lookup(
     const dentry = p.owner;
     yield* read_line(t, dentry.line);
     charge(t, 6);
+    BUG_ON(t, !slab_object_live(dentry), "a lookup stands on a freed dentry");
     if (dentry.d_name.hash !== hash || dentry.d_parent !== parent) continue;
     yield* spin_lock(t, dentry.d_lock);
     // It may have been dropped since.

@@ -2,19 +2,24 @@ import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
 import type { Steps } from "../../arch/asm.ts";
 import type { Kernel } from "../kernel.ts";
-import { ENOENT, ENOTDIR } from "../lib/errno.ts";
-import { __GFP_IO, GFP_KERNEL } from "../mm/gfp.ts";
+import { ENOENT, ENOMEM, ENOTDIR } from "../lib/errno.ts";
+import { __GFP_IO, __GFP_NOWARN, GFP_KERNEL } from "../mm/gfp.ts";
+import { __free_page, alloc_page } from "../mm/page_alloc.ts";
+import type { Page } from "../mm/page.ts";
 import { slab_object_live } from "../mm/slab.ts";
 import { Rng } from "../../arch/sim/random.ts";
+import { cond_resched } from "../sched/sched.ts";
 import { spend } from "../testing.ts";
 import type { Thread } from "../thread.ts";
 import { checkVfs, onThreads, order, runFs } from "./_rig.ts";
 import { bytes, type Node, TestFs, text, type Tree } from "./_testfs.ts";
+import { Path, set_fs_root } from "./fs_struct.ts";
 import { S_ISDIR } from "./inode_types.ts";
 import { LOOKUP_FOLLOW, path_lookup, path_put } from "./namei.ts";
 import { read_dir } from "./readdir.ts";
 import { shrink_dcache_memory, shrink_icache_memory } from "./shrinker.ts";
 import { vfs_stat } from "./stat.ts";
+import { mount_fs, register_filesystem, SuperBlock, umount } from "./super.ts";
 
 /** `count` directories of `each` files: /d0/f0 and so on. */
 function forest(count: number, each: number): Tree {
@@ -268,14 +273,15 @@ Deno.test("random look-ups and reclaim on several CPUs agree with a slow model",
       fc.integer({ min: 1, max: 8 }),
       fc.constantFrom(0, 5, 40, Infinity),
       fc.boolean(),
-      (seed, cpus, limit, jitter) => {
+      fc.constantFrom(undefined, 0, 2),
+      (seed, cpus, limit, jitter, bucketBits) => {
         const rng = new Rng(seed);
         const fs = new TestFs(randomTree(rng));
         fs.lookupCycles = seed % 2 === 0 ? 0 : 3000;
         fs.readCycles = seed % 3 === 0 ? 0 : 2000;
         fs.clearCycles = seed % 5 === 0 ? 0 : 2000;
         const engine = order(jitter ? seed + 1 : 0);
-        runFs({ cpus, seed, engine }, fs, function* (t) {
+        runFs({ cpus, seed, engine, bucketBits }, fs, function* (t) {
           const v = t.k.vfs!;
           v.dentry_limit = limit;
           yield* onThreads(t, cpus, (self, i) => {
@@ -341,4 +347,78 @@ Deno.test("the same seed gives the same clocks, with reclaim on eight CPUs", () 
       return text(bytes("done"));
     }).clocks;
   assertEquals(run(), run());
+});
+
+Deno.test("out of memory: -ENOMEM, nothing lost, and all is well afterwards", () => {
+  const params = { mem_bytes: 24 * 2 ** 20 };
+  const tree = { d: {} as Record<string, number> };
+  const name = (i: number) => `${"long-".repeat(20)}${i}`; // needs kmalloc()
+  for (let i = 0; i < 2000; i++) tree.d[name(i)] = i;
+  runFs({ params }, tree, function* (t, fs) {
+    yield* ino(t, "/d");
+    const hog: Page[] = [];
+    for (;;) {
+      const page = yield* alloc_page(t, GFP_KERNEL | __GFP_NOWARN);
+      if (page === null) break;
+      hog.push(page);
+    }
+    const seen = new Map<number, number>();
+    for (let i = 0; i < 2000; i++) {
+      // A page at a time comes back, so that now this and now that fails.
+      if (i % 40 === 39) yield* __free_page(t, hog.pop()!);
+      const got = yield* ino(t, `/d/${name(i)}`);
+      const kind = Math.min(0, got);
+      seen.set(kind, (seen.get(kind) ?? 0) + 1);
+      if (kind === 0) assertEquals(got, fs.find(`/d/${name(i)}`).ino);
+    }
+    assertEquals(new Set(seen.keys()), new Set([0, -ENOMEM]));
+    checkVfs(t.k);
+    for (const page of hog) yield* __free_page(t, page);
+    for (let i = 0; i < 2000; i++) {
+      assertEquals(
+        yield* ino(t, `/d/${name(i)}`),
+        fs.find(`/d/${name(i)}`).ino,
+      );
+    }
+  });
+});
+
+Deno.test("reclaim goes past a file system that is being unmounted", () => {
+  let frees = 0;
+  for (let seed = 0; seed < 12; seed++) {
+    runFs({ cpus: 3, engine: order(seed) }, forest(1, 30), function* (t) {
+      const other = new TestFs(forest(2, 20));
+      other.clearCycles = 3000;
+      yield* register_filesystem(t, {
+        name: "otherfs",
+        requires_dev: false,
+        fill_super: other.fill_super,
+      });
+      let done = false;
+      yield* onThreads(t, 3, function* (self, i) {
+        if (i > 0) {
+          while (!done) {
+            yield* shrink_dcache_memory(self, 8, GFP_KERNEL);
+            yield* shrink_icache_memory(self, 8, GFP_KERNEL);
+            yield* ino(self, `/d0/f${i}`);
+            yield* cond_resched(self);
+          }
+          return;
+        }
+        for (let n = 0; n < 4; n++) {
+          const sb = yield* mount_fs(self, "otherfs", null);
+          assert(sb instanceof SuperBlock);
+          const mnt = self.k.vfs!.mounts.find((mnt) => mnt.mnt_sb === sb)!;
+          yield* set_fs_root(self, self.fs!, new Path(mnt, mnt.mnt_root));
+          for (let f = 0; f < 20; f++) yield* ino(self, `/d${f % 2}/f${f}`);
+          yield* set_fs_root(self, self.fs!, null);
+          assertEquals(yield* umount(self, sb), 0);
+          assertEquals(other.frees, other.allocs);
+        }
+        done = true;
+      });
+      frees += other.frees;
+    });
+  }
+  assert(frees >= 12 * 4 * 23, `${frees}`);
 });

@@ -52,7 +52,11 @@ import {
   spin_unlock,
 } from "../locking/spinlock.ts";
 import { GFP_KERNEL } from "../mm/gfp.ts";
-import { kmem_cache_alloc, kmem_cache_free } from "../mm/slab.ts";
+import {
+  kmem_cache_alloc,
+  kmem_cache_free,
+  slab_object_live,
+} from "../mm/slab.ts";
 import { bit_waitqueue, wake_up_bit } from "../sched/bit_wait_table.ts";
 import { schedule } from "../sched/sched.ts";
 import { finish_wait, prepare_to_wait, Wait } from "../sched/wait.ts";
@@ -158,6 +162,7 @@ function search_bucket(
     charge(t, 6);
     touch_read(t, inode.line);
     touch_read(t, inode.ino_line);
+    BUG_ON(t, !slab_object_live(inode), "a freed inode is in its bucket");
     if (inode.i_ino !== ino) continue;
     charge(t, 6);
     touch_read(t, inode.op_line);
