@@ -57,15 +57,10 @@ import {
   xfs_buf_relse,
   xfs_buf_unlock,
 } from "./xfs_buf_hold.ts";
-import { _xfs_buf_read, xfs_buf_iodone_work } from "./xfs_buf_io.ts";
+import { xfs_buf_iodone_work, xfs_buf_iostart } from "./xfs_buf_io.ts";
 import { _xfs_buf_map_pages } from "./xfs_buf_map.ts";
+import { _xfs_buf_lookup_pages, xb_to_gfp } from "./xfs_buf_pages.ts";
 import {
-  _xfs_buf_lookup_pages,
-  unlock_pages,
-  xb_to_gfp,
-} from "./xfs_buf_pages.ts";
-import {
-  _XBF_PAGE_LOCKED,
   BBSHIFT,
   XBF_ARGUMENTS,
   XBF_ASYNC,
@@ -143,7 +138,7 @@ export function* xfs_buf_read(
   }
   let error: 0 | Errno = 0;
   if ((bp.b_flags & XBF_DONE) === 0) {
-    error = yield* _xfs_buf_read(t, bp, XBF_READ);
+    error = yield* xfs_buf_iostart(t, bp, XBF_READ);
     if (error !== 0) yield* xfs_buf_relse(t, bp);
   } else {
     bp.b_flags &= ~XBF_READ;
@@ -170,7 +165,7 @@ export function* xfs_buf_readahead(
   const ahead = XBF_READ | XBF_TRYLOCK | XBF_ASYNC | XBF_READ_AHEAD;
   const bp = yield* xfs_buf_get(t, target, blkno, len, flags | ahead);
   if (typeof bp !== "number") {
-    if ((bp.b_flags & XBF_DONE) === 0) yield* _xfs_buf_read(t, bp, ahead);
+    if ((bp.b_flags & XBF_DONE) === 0) yield* xfs_buf_iostart(t, bp, ahead);
     else yield* xfs_buf_relse(t, bp);
   }
   leave(t);
@@ -239,8 +234,6 @@ function* complete_buffer(
   const error = yield* _xfs_buf_map_pages(t, bp, flags);
   if (error !== 0) {
     printk(t, KERN_WARNING, "xfs_buf_get_flags: failed to map pages");
-    // 2.6.28 let them go locked.
-    if ((bp.b_flags & _XBF_PAGE_LOCKED) !== 0) yield* unlock_pages(t, bp);
   }
   return error;
 }

@@ -30,18 +30,13 @@ import { submit_bio } from "../../block/blk_core.ts";
 import { SECTOR_BYTES } from "../../block/block_device.ts";
 import { ENOMEM, err, type Errno } from "../../lib/errno.ts";
 import { down, up } from "../../locking/semaphore.ts";
-import {
-  ClearPageUptodate,
-  SetPageUptodate,
-  unlock_page,
-} from "../../mm/filemap.ts";
+import { ClearPageUptodate, SetPageUptodate } from "../../mm/filemap.ts";
 import { GFP_NOIO } from "../../mm/gfp.ts";
 import type { Thread } from "../../thread.ts";
 import { queue_work } from "../../workqueue.ts";
 import { xfs_buf_hold, xfs_buf_rele, xfs_buf_relse } from "./xfs_buf_hold.ts";
 import { set_page_region } from "./xfs_buf_pages.ts";
 import {
-  _XBF_PAGE_LOCKED,
   BBSHIFT,
   XBF_ASYNC,
   XBF_DONE,
@@ -50,7 +45,7 @@ import {
   type XfsBuf,
 } from "./xfs_buf_types.ts";
 
-const _XFS_BUF_READ = ksym("_xfs_buf_read");
+const XFS_BUF_IOSTART = ksym("xfs_buf_iostart");
 const XFS_BUF_IOREQUEST = ksym("xfs_buf_iorequest");
 const _XFS_BUF_IOAPPLY = ksym("_xfs_buf_ioapply");
 const XFS_BUF_BIO_END_IO = ksym("xfs_buf_bio_end_io");
@@ -65,12 +60,12 @@ const XFS_BUF_IOWAIT = ksym("xfs_buf_iowait");
  *
  * @returns 0, or what went wrong: -EIO, -ENOMEM.
  */
-export function* _xfs_buf_read(
+export function* xfs_buf_iostart(
   t: Thread,
   bp: XfsBuf,
   flags: number,
 ): Steps<0 | Errno> {
-  enter(t, _XFS_BUF_READ);
+  enter(t, XFS_BUF_IOSTART);
   charge(t, 12);
   const kept = XBF_READ | XBF_ASYNC | XBF_READ_AHEAD;
   bp.b_flags = (bp.b_flags & ~kept) | (flags & kept);
@@ -122,7 +117,6 @@ function* _xfs_buf_ioapply(t: Thread, bp: XfsBuf): Steps {
     const bio = yield* bio_alloc(t, GFP_NOIO, room);
     if (bio === null) {
       bp.b_error = err(ENOMEM);
-      yield* unlock_from(t, bp, i);
       break;
     }
     bio.bi_bdev = bp.b_target.bt_bdev;
@@ -143,20 +137,12 @@ function* _xfs_buf_ioapply(t: Thread, bp: XfsBuf): Steps {
   leave(t);
 }
 
-/** Whether to read the whole of the one page that `bp` is a part of: it is locked, and the device has it. */
+/** Whether to read the whole of the one page that `bp` is a part of: a block is no smaller, and the device has it. */
 function reads_whole_page(bp: XfsBuf, pageBytes: number): boolean {
-  if ((bp.b_flags & _XBF_PAGE_LOCKED) === 0) return false;
+  if (bp.b_target.bt_bsize < pageBytes) return false;
   if (bp.b_buffer_length >= pageBytes || bp.b_page_count !== 1) return false;
   const end = bp.b_file_offset - bp.b_offset + pageBytes;
   return end <= bp.b_target.bt_bdev.sectors * SECTOR_BYTES;
-}
-
-/** Unlocks pages that no bio will. */
-function* unlock_from(t: Thread, bp: XfsBuf, first: number): Steps {
-  if ((bp.b_flags & _XBF_PAGE_LOCKED) === 0) return;
-  for (let i = first; i < bp.b_page_count; i++) {
-    yield* unlock_page(t, bp.b_pages[i]);
-  }
 }
 
 /** A part has been done. Context: that of the device's driver. */
@@ -172,7 +158,6 @@ function* xfs_buf_bio_end_io(t: Thread, bio: Bio, error: 0 | Errno): Steps {
     if (error !== 0) yield* ClearPageUptodate(t, bv_page);
     else if (bv_len === pageBytes) yield* SetPageUptodate(t, bv_page);
     else yield* set_page_region(t, bv_page, bv_offset, bv_len);
-    if ((bp.b_flags & _XBF_PAGE_LOCKED) !== 0) yield* unlock_page(t, bv_page);
   }
   yield* _xfs_buf_ioend(t, bp, true);
   yield* bio_put(t, bio);
@@ -183,7 +168,6 @@ function* xfs_buf_bio_end_io(t: Thread, bio: Bio, error: 0 | Errno): Steps {
 function* _xfs_buf_ioend(t: Thread, bp: XfsBuf, schedule: boolean): Steps {
   charge(t, 4);
   if ((yield* atomic_add_return(t, bp.b_io_remaining, -1)) !== 0) return;
-  bp.b_flags &= ~_XBF_PAGE_LOCKED;
   yield* xfs_buf_ioend(t, bp, schedule);
 }
 

@@ -3,10 +3,10 @@
  * (_xfs_buf_lookup_pages()).
  *
  * What of a page is valid is known in one of two ways. File systems whose
- * blocks are pages or larger read whole pages, which are locked meanwhile, and
- * mark them uptodate. Others read what a buffer covers, and remember it in the
- * page's `private`, a bit for each 32nd of the page: two buffers of one page may
- * be read at once, and neither makes the other's part valid.
+ * blocks are pages or larger read whole pages, and mark them uptodate. Others
+ * read what a buffer covers, and remember it in the page's `private`, a bit for
+ * each 32nd of the page: neither of two buffers of a page makes the other's part
+ * valid. The page's lock is not held while it is read; 2.6.29 or so began to.
  *
  * Differs from Linux: 32 bits instead of 64 (of a 16 KiB page each is one
  * sector); and who cannot get memory for a page gives up after two seconds
@@ -34,11 +34,9 @@ import type { Thread } from "../../thread.ts";
 import { msleep } from "../../timer.ts";
 import {
   _XBF_PAGE_CACHE,
-  _XBF_PAGE_LOCKED,
   XB_PAGES,
   XBF_DONE,
   XBF_DONT_BLOCK,
-  XBF_READ,
   XBF_READ_AHEAD,
   type XfsBuf,
 } from "./xfs_buf_types.ts";
@@ -102,11 +100,10 @@ export function xb_to_gfp(flags: number): number {
 }
 
 /**
- * Finds or makes the pages of `bp`. They stay locked if they must be read
- * whole; if all that it covers is valid already, it is done.
+ * Finds or makes the pages of `bp`. If all that it covers is valid already, it
+ * is done.
  *
- * Context: process. Locks: bp.b_sema held; PG_locked of the pages, on return
- * too with _XBF_PAGE_LOCKED.
+ * Context: process. Locks: bp.b_sema held; takes PG_locked, a page at a time.
  *
  * @returns 0; -ENOMEM, and `bp` has no pages.
  */
@@ -118,7 +115,7 @@ export function* _xfs_buf_lookup_pages(
   enter(t, _XFS_BUF_LOOKUP_PAGES);
   charge(t, 30);
   const { pageBytes } = t.machine.memory;
-  const { b_target, b_file_offset, b_buffer_length } = bp;
+  const { b_file_offset, b_buffer_length } = bp;
   const first = Math.floor(b_file_offset / pageBytes);
   const nr = Math.ceil((b_file_offset + b_buffer_length) / pageBytes) - first;
   bp.b_offset = b_file_offset - first * pageBytes;
@@ -127,7 +124,6 @@ export function* _xfs_buf_lookup_pages(
     return err(ENOMEM);
   }
   bp.b_flags |= _XBF_PAGE_CACHE;
-  const whole = b_target.bt_bsize >= pageBytes;
   const gfp = xb_to_gfp(flags);
   let offset = bp.b_offset;
   let left = b_buffer_length;
@@ -135,7 +131,6 @@ export function* _xfs_buf_lookup_pages(
   for (let i = 0; i < nr; i++) {
     const page = yield* get_page_patiently(t, bp, first + i, gfp);
     if (page === null) {
-      yield* unlock_pages(t, bp);
       yield* xfs_buf_free_pages(t, bp);
       leave(t);
       return err(ENOMEM);
@@ -144,13 +139,13 @@ export function* _xfs_buf_lookup_pages(
     bp.b_page_count = i + 1;
     charge(t, 12);
     const nbytes = Math.min(left, pageBytes - offset);
-    if (PageUptodate(page)) valid++;
-    else if (test_page_region(t, page, offset, nbytes)) valid++;
-    else if (whole && (flags & XBF_READ) !== 0) bp.b_flags |= _XBF_PAGE_LOCKED;
+    if (PageUptodate(page) || test_page_region(t, page, offset, nbytes)) {
+      valid++;
+    }
+    yield* unlock_page(t, page);
     left -= nbytes;
     offset = 0;
   }
-  if ((bp.b_flags & _XBF_PAGE_LOCKED) === 0) yield* unlock_pages(t, bp);
   if (valid === nr) bp.b_flags |= XBF_DONE;
   leave(t);
   return 0;
@@ -200,16 +195,7 @@ function* get_page_patiently(
   }
 }
 
-/** Unlocks what `bp` has locked. */
-export function* unlock_pages(t: Thread, bp: XfsBuf): Steps {
-  for (let i = 0; i < bp.b_page_count; i++) {
-    charge(t, 3);
-    yield* unlock_page(t, bp.b_pages[i]);
-  }
-  bp.b_flags &= ~_XBF_PAGE_LOCKED;
-}
-
-/** Drops the pages of `bp`, which are not locked. They stay in the page cache. */
+/** Drops the pages of `bp`. They stay in the page cache. */
 export function* xfs_buf_free_pages(t: Thread, bp: XfsBuf): Steps {
   for (let i = 0; i < bp.b_page_count; i++) {
     charge(t, 5);

@@ -32,8 +32,6 @@ export const XBF_TRYLOCK = 1 << 15;
 export const XBF_DONT_BLOCK = 1 << 16;
 /** Its pages are a device's page cache's. */
 export const _XBF_PAGE_CACHE = 1 << 17;
-/** Its pages stay locked until they have been read. */
-export const _XBF_PAGE_LOCKED = 1 << 22;
 
 /** Not kept in b_flags. */
 export const XBF_ARGUMENTS = XBF_LOCK | XBF_TRYLOCK | XBF_MAPPED |
