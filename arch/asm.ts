@@ -227,6 +227,31 @@ export function atomic_add_return(
 }
 
 /**
+ * Locked add on 32 bits, unless the cell has the value `unless`: Linux's loop of
+ * cmpxchg. One that fails has brought the line and its new value, so that the
+ * next succeeds before anybody takes the line away; it is one operation here.
+ *
+ * Linux: atomic_add_unless() of arch/x86/include/asm/atomic_64.h, without the
+ * load that it begins with.
+ *
+ * @returns Whether it added.
+ */
+export function atomic_add_unless(
+  t: MachineContext,
+  cell: Cell<number>,
+  value: number,
+  unless: number,
+): Steps<boolean> {
+  return t.op.begin(
+    OpKind.ADD_UNLESS,
+    cell as Cell<unknown>,
+    null,
+    value,
+    unless,
+  );
+}
+
+/**
  * Takes a ticket of `cell` (next ticket in the high half, owner's in the low
  * half) and spins until it is up; then calls `end` with whether it had to wait.
  */

@@ -39,6 +39,7 @@ export const OpKind = {
   TICKET_LOCK: 18,
   TICKET_UNLOCK: 19,
   HOST: 20,
+  ADD_UNLESS: 21,
 } as const;
 
 const KIND_NAMES = Object.keys(OpKind);
@@ -182,6 +183,14 @@ export class Op implements PendingOp {
       case OpKind.ADD: {
         const sum = ((this.#cell!.value as number) + (this.#a as number)) | 0;
         result.value = sum;
+        this.#writeLocked(cpu, this.#cell!, sum);
+        break;
+      }
+      case OpKind.ADD_UNLESS: {
+        const old = this.#cell!.value as number;
+        const add = old !== this.#b;
+        const sum = add ? (old + (this.#a as number)) | 0 : old;
+        result.value = add;
         this.#writeLocked(cpu, this.#cell!, sum);
         break;
       }

@@ -4,8 +4,8 @@
  */
 import {
   atomic_add_return,
+  atomic_add_unless,
   charge,
-  cmpxchg,
   enter,
   ksym,
   leave,
@@ -34,16 +34,11 @@ export function* _atomic_dec_and_lock(
   lock: Spinlock,
 ): Steps<boolean> {
   enter(t, _ATOMIC_DEC_AND_LOCK);
-  charge(t, 8);
-  let count = yield* load(t, atomic);
-  while (count !== 1) { // atomic_add_unless(atomic, -1, 1)
-    charge(t, 4);
-    const seen = yield* cmpxchg(t, atomic, count, count - 1);
-    if (seen === count) {
-      leave(t);
-      return false;
-    }
-    count = seen;
+  charge(t, 12);
+  const shared = (yield* load(t, atomic)) !== 1;
+  if (shared && (yield* atomic_add_unless(t, atomic, -1, 1))) {
+    leave(t);
+    return false;
   }
   yield* spin_lock(t, lock);
   const last = (yield* atomic_add_return(t, atomic, -1)) === 0;

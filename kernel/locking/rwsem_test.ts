@@ -1,11 +1,9 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
-import { Cell } from "../../arch/hw/cell.ts";
 import { KernelBug } from "../bug.ts";
 import { kthread_join, kthread_run } from "../kthread.ts";
 import { runKernel, spend } from "../testing.ts";
 import type { Thread } from "../thread.ts";
 import { msleep } from "../timer.ts";
-import { _atomic_dec_and_lock } from "./dec_and_lock.ts";
 import {
   down_read,
   down_read_trylock,
@@ -16,7 +14,6 @@ import {
   up_read,
   up_write,
 } from "./rwsem.ts";
-import { spin_is_locked, spin_unlock, Spinlock } from "./spinlock.ts";
 
 Deno.test("a semaphore lets one writer in, or many readers", () => {
   const { result, k } = runKernel({ cpus: 8 }, function* (t) {
@@ -123,29 +120,4 @@ Deno.test("a semaphore is given up by who has it", () => {
     yield* down_write(t, sem);
   };
   assert(bug(twice).includes("recursion on test_sem"));
-});
-
-Deno.test("_atomic_dec_and_lock() takes the lock with the last reference only", () => {
-  const { result } = runKernel({ cpus: 8 }, function* (t) {
-    const refs = new Cell("refs", 8);
-    const lock = new Spinlock(t.k, "refs_lock");
-    let last = 0;
-    const threads: Thread[] = [];
-    for (let i = 0; i < 8; i++) {
-      threads.push(
-        yield* kthread_run(t, function* (p) {
-          yield* spend(p, 100 * i);
-          if (yield* _atomic_dec_and_lock(p, refs, lock)) {
-            last++;
-            assert(lock.owner === p);
-            assertEquals(refs.value, 0);
-            yield* spin_unlock(p, lock);
-          }
-        }, `put/${i}`),
-      );
-    }
-    for (const p of threads) yield* kthread_join(t, p);
-    return { last, refs: refs.value, locked: spin_is_locked(lock) };
-  });
-  assertEquals(result, { last: 1, refs: 0, locked: false });
 });
