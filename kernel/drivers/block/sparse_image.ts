@@ -2,10 +2,7 @@
 
 /** Bytes kept together; a block of zeros is not kept. */
 const BLOCK_BYTES = 4096;
-/**
- * Most bytes that one image may keep: what a host has to spare. The metadata
- * of a file system of a million files takes half of it.
- */
+/** Most bytes that one image may keep: chosen as what a host has to spare. */
 const MAX_DATA_BYTES = 2 ** 30;
 
 /**

@@ -6,7 +6,7 @@
  * blocks are pages or larger read whole pages, and mark them uptodate. Others
  * read what a buffer covers, and remember it in the page's `private`, a bit for
  * each 32nd of the page: neither of two buffers of a page makes the other's part
- * valid. The page's lock is not held while it is read; 2.6.29 or so began to.
+ * valid. The page's lock is not held while it is read; later versions hold it.
  *
  * Differs from Linux: 32 bits instead of 64 (of a 16 KiB page each is one
  * sector); and who cannot get memory for a page gives up after two seconds
