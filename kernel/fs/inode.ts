@@ -24,7 +24,6 @@ import {
   enter,
   ksym,
   leave,
-  read_line,
   type Steps,
   touch_read,
   touch_write,
@@ -51,15 +50,20 @@ import {
   spin_lock,
   spin_unlock,
 } from "../locking/spinlock.ts";
+import {
+  bit_waitqueue,
+  wait_on_bit,
+  wake_up_bit,
+} from "../mm/bit_waitqueue.ts";
 import { GFP_KERNEL } from "../mm/gfp.ts";
 import {
   kmem_cache_alloc,
   kmem_cache_free,
   slab_object_live,
 } from "../mm/slab.ts";
-import { bit_waitqueue, wake_up_bit } from "../sched/bit_wait_table.ts";
 import { schedule } from "../sched/sched.ts";
-import { finish_wait, prepare_to_wait, Wait } from "../sched/wait.ts";
+import { finish_wait, prepare_to_wait } from "../sched/wait.ts";
+import { WaitBit } from "../sched/wait_bit.ts";
 import { in_atomic, TASK_UNINTERRUPTIBLE, type Thread } from "../thread.ts";
 import { bucket_of, inode_hash } from "./hash_buckets.ts";
 import {
@@ -84,7 +88,6 @@ const FIND_INODE_FAST = ksym("find_inode_fast");
 const GET_NEW_INODE_FAST = ksym("get_new_inode_fast");
 const UNLOCK_NEW_INODE = ksym("unlock_new_inode");
 const __WAIT_ON_FREEING_INODE = ksym("__wait_on_freeing_inode");
-const WAIT_ON_BIT = ksym("out_of_line_wait_on_bit");
 const IGRAB = ksym("igrab");
 const IPUT = ksym("iput");
 const GENERIC_DELETE_INODE = ksym("generic_delete_inode");
@@ -176,8 +179,8 @@ function search_bucket(
 function* __wait_on_freeing_inode(t: Thread, v: Vfs, inode: Inode): Steps {
   enter(t, __WAIT_ON_FREEING_INODE);
   charge(t, 10);
-  const wq = bit_waitqueue(t, v.wait_table, inode.paddr);
-  const wait = new Wait(t);
+  const wq = bit_waitqueue(t, inode.state_word, I_LOCK);
+  const wait = new WaitBit(t, inode.state_word, I_LOCK);
   yield* prepare_to_wait(t, wq, wait, TASK_UNINTERRUPTIBLE);
   yield* spin_unlock(t, v.inode_lock);
   yield* schedule(t);
@@ -222,24 +225,13 @@ export function touch_entry(
 
 /** Sleeps until `inode` is complete. Context: process. */
 function* wait_on_inode(t: Thread, inode: Inode): Steps {
-  charge(t, 6);
+  charge(t, 2);
   BUG_ON(
     t,
     in_atomic(t),
     "wait_on_inode(): sleeping function called from invalid context",
   );
-  yield* read_line(t, inode.state_line);
-  if ((inode.i_state & I_LOCK) === 0) return;
-  enter(t, WAIT_ON_BIT);
-  const wq = bit_waitqueue(t, t.k.vfs!.wait_table, inode.paddr);
-  const wait = new Wait(t);
-  do {
-    yield* prepare_to_wait(t, wq, wait, TASK_UNINTERRUPTIBLE);
-    yield* read_line(t, inode.state_line);
-    if ((inode.i_state & I_LOCK) !== 0) yield* schedule(t);
-  } while ((inode.i_state & I_LOCK) !== 0);
-  yield* finish_wait(t, wq, wait);
-  leave(t);
+  yield* wait_on_bit(t, inode.state_word, I_LOCK);
 }
 
 /** Makes the inode, unless somebody else has meanwhile. Locks: takes inode_lock. */
@@ -369,7 +361,7 @@ export function* unlock_new_inode(t: Thread, inode: Inode): Steps {
 
 /** Wakes who waits for I_LOCK to end, or for `inode` to be gone. */
 export function wake_up_inode(t: Thread, inode: Inode): Steps {
-  return wake_up_bit(t, t.k.vfs!.wait_table, inode.paddr);
+  return wake_up_bit(t, inode.state_word, I_LOCK);
 }
 
 /** A reference more, unless it is being freed. Context: any. @returns `null` if so. */

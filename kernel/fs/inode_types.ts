@@ -16,6 +16,7 @@ import { HlistNode } from "../lib/hlist.ts";
 import { ListHead } from "../lib/list.ts";
 import { Mutex } from "../locking/mutex.ts";
 import { Spinlock } from "../locking/spinlock.ts";
+import type { PlacedWord } from "../mm/bit_waitqueue.ts";
 import type { AddressSpace } from "../mm/filemap.ts";
 import { SlabObject } from "../mm/slab.ts";
 import type { Thread } from "../thread.ts";
@@ -167,6 +168,23 @@ export const EMPTY_IOPS: InodeOperations = {};
 /** Nothing can be done with it. */
 export const EMPTY_FOPS: FileOperations = {};
 
+/** An inode's i_state, for those who wait for one of its bits. */
+class StateWord implements PlacedWord {
+  constructor(readonly inode: Inode, readonly paddr: number) {}
+
+  get flags(): number {
+    return this.inode.i_state;
+  }
+
+  set flags(flags: number) {
+    this.inode.i_state = flags;
+  }
+
+  get line(): CacheLine {
+    return this.inode.state_line;
+  }
+}
+
 /** One file, directory or whatever. */
 export class Inode extends SlabObject {
   // Fixed from iget_locked() on.
@@ -221,6 +239,8 @@ export class Inode extends SlabObject {
   op_line!: CacheLine;
   /** Line of i_state. */
   state_line!: CacheLine;
+  /** i_state, to wait on. */
+  state_word!: PlacedWord;
   #mutex: Mutex | null = null;
   #lock: Spinlock | null = null;
 
@@ -257,6 +277,7 @@ export class Inode extends SlabObject {
     this.mode_line = machine.lineAt(this.paddr + I_LOCK_OFFSET);
     this.op_line = machine.lineAt(this.paddr + I_OP_OFFSET);
     this.state_line = machine.lineAt(this.paddr + I_STATE_OFFSET);
+    this.state_word = new StateWord(this, this.paddr + I_STATE_OFFSET);
     this.i_count = new Cell("inode->i_count", 0, this.ino_line);
   }
 }

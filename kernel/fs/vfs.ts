@@ -32,16 +32,19 @@ import {
   SLAB_HWCACHE_ALIGN,
   SlabObject,
 } from "../mm/slab.ts";
-import { BitWaitTable } from "../sched/bit_wait_table.ts";
 import type { Thread } from "../thread.ts";
 import { Dentry, DENTRY_BYTES } from "./dentry.ts";
-import { FS_STRUCT_BYTES, FsStruct } from "./fs_struct.ts";
+import {
+  FS_STRUCT_BYTES,
+  FsStruct,
+  Vfsmount,
+  VFSMOUNT_BYTES,
+} from "./fs_struct.ts";
 import { HashBuckets } from "./hash_buckets.ts";
 import { vfs_caches_init } from "./hash_caches.ts";
 import { Inode, INODE_BYTES } from "./inode_types.ts";
 import { PATH_MAX } from "./qstr.ts";
 import type { FileSystemType, SuperBlock } from "./super_types.ts";
-import { Vfsmount, VFSMOUNT_BYTES } from "./fs_struct.ts";
 
 /** What `/proc/sys/fs/dentry-state` shows. Guarded by dcache_lock. */
 export interface DentryStat {
@@ -81,8 +84,6 @@ export class Vfs {
   readonly inodes_stat: InodesStat = { nr_inodes: 0, nr_unused: 0 };
   /** Line of both lists' heads and the counters. */
   readonly inode_lists_line: CacheLine = new CacheLine(0);
-  /** Where one waits for I_LOCK to end. */
-  readonly wait_table: BitWaitTable;
 
   // fs/super.c, fs/filesystems.c
   readonly sb_lock: Spinlock;
@@ -134,7 +135,6 @@ export class Vfs {
       INODE_BYTES,
       () => new Inode(k),
     );
-    this.wait_table = new BitWaitTable(k);
     this.sb_lock = new Spinlock(k, "sb_lock");
     this.file_systems_lock = new Rwlock(k, "file_systems_lock");
     this.namespace_sem = new RwSemaphore(k, "namespace_sem");
