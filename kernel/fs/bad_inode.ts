@@ -3,13 +3,14 @@ import { charge, enter, ksym, leave, type Steps } from "../../arch/asm.ts";
 import { Ready } from "../../arch/sim/ready.ts";
 import { EIO, err, type Errno } from "../lib/errno.ts";
 import type { Thread } from "../thread.ts";
-import { iput, remove_inode_hash, unlock_new_inode } from "./inode.ts";
+import { unlock_new_inode } from "./inode.ts";
 import {
   type FileOperations,
   type Inode,
   type InodeOperations,
   S_IFREG,
 } from "./inode_types.ts";
+import { iput, remove_inode_hash } from "./iput.ts";
 
 const MAKE_BAD_INODE = ksym("make_bad_inode");
 const IGET_FAILED = ksym("iget_failed");

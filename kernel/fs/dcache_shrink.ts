@@ -43,6 +43,7 @@ import { kfree } from "../mm/slab.ts";
 import { KERN_ERR, printk } from "../printk.ts";
 import { cond_resched_lock } from "../sched/resched_lock.ts";
 import type { Thread } from "../thread.ts";
+import { DCACHE_REFERENCED, type Dentry, IS_ROOT } from "./dentry.ts";
 import {
   __d_drop,
   d_free,
@@ -50,8 +51,7 @@ import {
   dentry_lru_del_init,
   touch_entry,
   unalias,
-} from "./dcache.ts";
-import { DCACHE_REFERENCED, type Dentry, IS_ROOT } from "./dentry.ts";
+} from "./dput.ts";
 import { iput } from "./inode.ts";
 import { printName } from "./qstr.ts";
 import type { SuperBlock } from "./super_types.ts";

@@ -33,6 +33,7 @@ import {
   spin_unlock,
 } from "../locking/spinlock.ts";
 import type { Thread } from "../thread.ts";
+import { I_FREEING, I_NEW, type Inode } from "./inode_types.ts";
 import {
   __remove_inode_hash,
   clear_inode,
@@ -41,8 +42,7 @@ import {
   touch_entry,
   touch_move,
   wake_up_inode,
-} from "./inode.ts";
-import { I_FREEING, I_NEW, type Inode } from "./inode_types.ts";
+} from "./iput.ts";
 import type { SuperBlock } from "./super_types.ts";
 import type { Vfs } from "./vfs.ts";
 
