@@ -12,9 +12,13 @@ import { drain_local_pages } from "../../mm/percpu_pages.ts";
 import { runVm, usage, type VmOptions } from "../../mm/vm_testing.ts";
 import { rcu_barrier } from "../../rcu.ts";
 import type { Thread } from "../../thread.ts";
+import { path_lookup, path_put } from "../namei.ts";
 import { read_dir } from "../readdir.ts";
 import { vfs_stat } from "../stat.ts";
 import { mount_fs, SuperBlock, umount } from "../super.ts";
+import { xfs_dir2_check } from "./xfs_dir2_check.ts";
+import { xfs_ilock_map_shared, xfs_iunlock } from "./xfs_iget.ts";
+import { XFS_I } from "./xfs_iops.ts";
 import type { XfsMount } from "./xfs_mount_types.ts";
 import { init_xfs_fs } from "./xfs_super.ts";
 
@@ -141,6 +145,18 @@ export function* list(
   if (typeof found === "number") return found;
   return found.map(({ name, ino }): [string, number] => [latin1(name), ino])
     .filter(([name]) => name !== "." && name !== "..");
+}
+
+/** Checks the directory `path` whole. */
+export function* check_dir(t: Thread, path: string): Steps<0 | Errno> {
+  const found = yield* path_lookup(t, bytes(path), 0);
+  if (typeof found === "number") return found;
+  const dp = XFS_I(found.dentry.d_inode!);
+  const mode = yield* xfs_ilock_map_shared(t, dp);
+  const error = yield* xfs_dir2_check(t, dp);
+  yield* xfs_iunlock(t, dp, mode);
+  yield* path_put(t, found);
+  return error;
 }
 
 /** The inode number of a path. */

@@ -139,13 +139,13 @@ function verify_agi(
     : "corrupt";
 }
 
-export const xfs_agf_buf_ops: XfsBufOps = {
+const xfs_agf_buf_ops: XfsBufOps = {
   name: "xfs_agf_read_verify",
   code: 3,
   verify: verify_agf,
 };
 
-export const xfs_agi_buf_ops: XfsBufOps = {
+const xfs_agi_buf_ops: XfsBufOps = {
   name: "xfs_agi_read_verify",
   code: 4,
   verify: verify_agi,
@@ -170,7 +170,7 @@ function* read_header(
 }
 
 /** Reads what the AGF says of `pag`. @returns 0; -EUCLEAN, -EIO, -ENOMEM. */
-export function* xfs_read_agf(
+function* xfs_read_agf(
   t: Thread,
   mp: XfsMount,
   pag: XfsPerag,

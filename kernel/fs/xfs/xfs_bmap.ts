@@ -22,6 +22,7 @@ import { ENOMEM, err, type Errno, EUCLEAN } from "../../lib/errno.ts";
 import { GFP_KERNEL } from "../../mm/gfp.ts";
 import { kfree, kmalloc } from "../../mm/slab.ts";
 import type { Thread } from "../../thread.ts";
+import { S_ISDIR } from "../inode_types.ts";
 import { get_be16, get_be64 } from "./xfs_access.ts";
 import {
   NULLFSBLOCK,
@@ -135,8 +136,30 @@ export function* xfs_iext_append(
   return 0;
 }
 
+/**
+ * Whether two extents of a file share blocks. Only directories are asked: one
+ * that has a block twice could be read for ever, near enough.
+ */
+function xfs_iext_overlap(t: Thread, ifp: XfsIfork): boolean {
+  const { if_ext, if_nextents: n } = ifp;
+  charge(t, 4 + 10 * n);
+  if (n < 2) return false;
+  const starts = new Float64Array(n);
+  const lengths = new Map<number, number>();
+  for (let i = 0; i < n; i++) {
+    starts[i] = if_ext[i * EXT_NUMBERS + 1];
+    lengths.set(starts[i], if_ext[i * EXT_NUMBERS + 2]);
+  }
+  if (lengths.size < n) return true;
+  starts.sort();
+  for (let i = 1; i < n; i++) {
+    if (starts[i - 1] + lengths.get(starts[i - 1])! > starts[i]) return true;
+  }
+  return false;
+}
+
 /** Forgets the extents, and gives their memory back. */
-export function* xfs_iext_destroy(t: Thread, ifp: XfsIfork): Steps {
+function* xfs_iext_destroy(t: Thread, ifp: XfsIfork): Steps {
   ifp.if_nextents = 0;
   while (ifp.if_bufs.length > 0) yield* kfree(t, ifp.if_bufs.pop()!);
 }
@@ -160,6 +183,11 @@ export function* xfs_iread_extents(t: Thread, ip: XfsInode): Steps<0 | Errno> {
   }
   leave(t);
   return error;
+}
+
+/** Whether `ip` is a directory with a block twice. */
+export function bad_dir_extents(t: Thread, ip: XfsInode): boolean {
+  return S_ISDIR(ip.i_d.di_mode) && xfs_iext_overlap(t, ip.i_df);
 }
 
 /** Says that the extents of `ip` make no sense. */
@@ -225,7 +253,7 @@ function* read_extents(t: Thread, ip: XfsInode): Steps<0 | Errno> {
     if (bad) return corrupt_extents(t, ip, "xfs_bmap_read_extents(2)");
     if (error !== 0) return error;
   }
-  return ifp.if_nextents === ip.i_d.di_nextents
+  return ifp.if_nextents === ip.i_d.di_nextents && !bad_dir_extents(t, ip)
     ? 0
     : corrupt_extents(t, ip, "xfs_iread_extents");
 }

@@ -31,7 +31,7 @@ export const NULLFSBLOCK: number = 2 ** 64;
 const IDENTITY = { crc: BB_L_CRC, blkno: BB_L_BLKNO, uuid: BB_L_UUID };
 
 /** Unpacks the four words of a record into `irec`. */
-export function xfs_bmbt_disk_get_all(
+function xfs_bmbt_disk_get_all(
   w0: number,
   w1: number,
   w2: number,

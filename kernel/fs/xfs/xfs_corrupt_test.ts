@@ -19,7 +19,7 @@ import {
   type DirLayout,
   text,
 } from "./_builder.ts";
-import { list, type Mounted, onDisk, warm_up } from "./_xfs_rig.ts";
+import { check_dir, list, type Mounted, onDisk, warm_up } from "./_xfs_rig.ts";
 
 /** What is spoilt, and what comes of it. */
 interface Case {
@@ -38,7 +38,7 @@ interface Case {
   /** `/f` is in another cluster than `/` and `/d`. */
   readonly far?: boolean;
   readonly fail?: (f: Fixture, sector: number) => boolean;
-  /** What is looked up; `"mount"` = it does not get that far; `"list"` = `/d` is read. */
+  /** What is looked up; `"mount"` = it does not get that far; `"list"`, `"check"` = `/d` is read, and checked whole. */
   readonly at: string;
   readonly error: number;
   /** Must be logged. */
@@ -709,7 +709,7 @@ const CASES: Case[] = [
     },
     at: "/d/name-1",
     error: EUCLEAN,
-    says: "xfs_dir3_block_read_verify",
+    says: "extents that overlap.",
   },
   ...([
     ["of no kind", (f) => f.b.be32(f.block(0), 1)],
@@ -881,7 +881,7 @@ const CASES: Case[] = [
       }),
     at: "/d/name-1",
     error: EUCLEAN,
-    says: `xfs_dir3_leaf1_read_verify`,
+    says: "extents that overlap.",
   },
 
   // ---- hash trees ----
@@ -943,6 +943,70 @@ const CASES: Case[] = [
     at: "/d/name-1",
     error: EUCLEAN,
     says: `${CRC} xfs_da3_node_read_verify, block 0x`,
+  },
+
+  // ---- what no lookup sees ----
+  ...([
+    ["of no kind", (f) => f.b.be32(f.block(4), 1)],
+    [
+      "of 2^32 - 1 blocks",
+      (f) => f.b.be32(f.block(4) + (f.b.crc === 1 ? 52 : 8), 0xffffffff),
+    ],
+    [
+      "with more used blocks than blocks",
+      (f) => f.b.be32(f.block(4) + (f.b.crc === 1 ? 56 : 12), 2),
+    ],
+    [
+      "that begins in the middle",
+      (f) => f.b.be32(f.block(4) + (f.b.crc === 1 ? 48 : 4), 5),
+    ],
+  ] as [string, (f: Fixture) => void][]).map(([name, before]): Case => ({
+    name: `a free index ${name}`,
+    layout: FLAT,
+    before,
+    at: "check",
+    error: EUCLEAN,
+    says: `${CORRUPT} xfs_dir3_free_read_verify, block 0x`,
+  })),
+  {
+    name: "a free index with a wrong checksum",
+    crc: 1,
+    layout: FLAT,
+    after: (f) => f.b.bytes[f.block(4) + 200] ^= 1,
+    at: "check",
+    error: EUCLEAN,
+    says: `${CRC} xfs_dir3_free_read_verify, block 0x`,
+  },
+  {
+    name: "a name that no leaf knows",
+    layout: LEAF,
+    before: (f) => {
+      f.b.be32(f.block(1) + f.leaf + 4, 0);
+      f.b.be16(count(f) + 2, 1);
+    },
+    at: "check",
+    error: EUCLEAN,
+    says: "32 names, 31 leaf entries.",
+  },
+  {
+    name: "leaves that are not chained as the tree has them",
+    layout: FLAT,
+    before: (f) => {
+      oneHash(f);
+      f.b.be16(count(f), 2);
+      f.b.be32(f.block(3) + 4, 5);
+    },
+    at: "/d/name-1",
+    error: EUCLEAN,
+    says: "Internal error xfs_da_path_shift",
+  },
+  {
+    name: "a name that leads back to the root",
+    names: 2,
+    before: (f) => f.b.be32(f.fork + 6 + 3 + 6 + f.b.crc, f.b.ino(0)),
+    at: "/d/name-0/d/name-0/d/name-1",
+    error: 0,
+    says: "Unmounting Filesystem",
   },
   {
     name: "leaves of one hash value that go round",
@@ -1013,6 +1077,7 @@ function* run(
   c: Case,
   _mounted: Mounted,
 ): Steps<0 | Errno> {
+  if (c.at === "check") return yield* check_dir(t, "/d");
   if (c.at === "list") {
     const found = yield* list(t, "/d");
     return typeof found === "number" ? found : 0;

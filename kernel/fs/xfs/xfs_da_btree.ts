@@ -5,8 +5,9 @@
  *
  * Lock order: see xfs_dabuf.ts.
  *
- * Differs from 2.6.28: levels must fall by one from node to node, and no leaf is
- * searched twice, so that a tree with a cycle ends in -EUCLEAN.
+ * Differs from 2.6.28: levels must fall by one from node to node, leaves must be
+ * chained as the tree has them, and none is searched twice, so that a tree with
+ * a cycle ends in -EUCLEAN.
  */
 import { charge, enter, ksym, leave, type Steps } from "../../../arch/asm.ts";
 import { ENOENT, err, type Errno, EUCLEAN } from "../../lib/errno.ts";
@@ -19,6 +20,7 @@ import { xfs_da_brelse, xfs_da_read_buf } from "./xfs_dabuf.ts";
 import { xfs_dir2_leafn_lookup_int } from "./xfs_dir2_leaf.ts";
 import { xfs_da3_node_buf_ops } from "./xfs_dir2_verify.ts";
 import {
+  DA_BACK,
   DA_ENTRIES,
   DA_MAGIC,
   DA_NODE_ENTRY_BYTES,
@@ -98,14 +100,28 @@ export function* xfs_da_node_lookup_int(
     if (error !== err(ENOENT) || !args.more) break;
     seen ??= new Set();
     seen.add(leaf.blkno);
+    const from = leaf.blkno;
     error = yield* xfs_da_path_shift(t, args, state);
-    const now = state.path[state.active - 1].blkno;
-    if (error === 0 && seen.has(now)) {
-      error = corrupt(t, args.dp, "xfs_da_path_shift");
-    }
+    if (error === 0) error = yield* check_step(t, args, state, from, seen);
   }
   leave(t);
   return error;
+}
+
+/** Whether the leaf at the end of the path is the one after leaf `from`, and a new one. */
+function* check_step(
+  t: Thread,
+  { dp }: XfsDaArgs,
+  state: XfsDaState,
+  from: number,
+  seen: ReadonlySet<number>,
+): Steps<0 | Errno> {
+  charge(t, 6);
+  const { bp, blkno } = state.path[state.active - 1];
+  const back = yield* get_be32(t, bp!.data + DA_BACK);
+  return back === from && !seen.has(blkno)
+    ? 0
+    : corrupt(t, dp, "xfs_da_path_shift");
 }
 
 /**

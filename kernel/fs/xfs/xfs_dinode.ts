@@ -55,7 +55,7 @@ export function xfs_dinode_size(version: number): number {
 }
 
 /** Whether `version` is one that inodes of `mp` can have. */
-export function xfs_dinode_good_version(
+function xfs_dinode_good_version(
   mp: XfsMount,
   version: number,
 ): boolean {
@@ -68,14 +68,14 @@ function hasFlag2(b: Uint8Array, flag: number): boolean {
 }
 
 /** Extents of the data fork. */
-export function xfs_dfork_nextents(b: Uint8Array): number {
+function xfs_dfork_nextents(b: Uint8Array): number {
   return hasFlag2(b, XFS_DIFLAG2_NREXT64)
     ? be64(b, DI_BIG_NEXTENTS)
     : be32(b, DI_NEXTENTS);
 }
 
 /** Extents of the attribute fork. */
-export function xfs_afork_nextents(b: Uint8Array): number {
+function xfs_afork_nextents(b: Uint8Array): number {
   return hasFlag2(b, XFS_DIFLAG2_NREXT64)
     ? be32(b, DI_NEXTENTS)
     : be16(b, DI_ANEXTENTS);

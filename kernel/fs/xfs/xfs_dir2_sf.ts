@@ -56,10 +56,10 @@ function entsize(mp: XfsMount, namelen: number, bytes: 4 | 8): number {
 }
 
 /** Addresses of `.`, `..` and the first entry, bytes in block 0. */
-export function xfs_dir2_dot_offset(mp: XfsMount): number {
+function xfs_dir2_dot_offset(mp: XfsMount): number {
   return DIR2_DATA_ENTRY[mp.crc];
 }
-export function xfs_dir2_dotdot_offset(mp: XfsMount): number {
+function xfs_dir2_dotdot_offset(mp: XfsMount): number {
   return xfs_dir2_dot_offset(mp) + xfs_dir2_data_entsize(mp, 1);
 }
 function first_offset(mp: XfsMount): number {

@@ -1,8 +1,10 @@
 /** Directories of every form, made by hand: no tool is needed. */
 import { assert, assertEquals } from "@std/assert";
 import type { Steps } from "../../../arch/asm.ts";
+import { findPreset } from "../../../arch/hw/presets/index.ts";
 import type { SparseImage } from "../../drivers/block/sparse_image.ts";
 import { ENOENT, err, type Errno } from "../../lib/errno.ts";
+import type { VmOptions } from "../../mm/vm_testing.ts";
 import type { Thread } from "../../thread.ts";
 import type { Kstat } from "../inode_types.ts";
 import { path_lookup, path_put } from "../namei.ts";
@@ -15,7 +17,7 @@ import {
   type Entry,
   text,
 } from "./_builder.ts";
-import { ino_of, latin1, list, withXfs } from "./_xfs_rig.ts";
+import { check_dir, ino_of, latin1, list, withXfs } from "./_xfs_rig.ts";
 import { xfs_dir2_form } from "./xfs_dir2.ts";
 import { XFS_I } from "./xfs_iops.ts";
 
@@ -55,6 +57,7 @@ function check(
   wanted: readonly (string | Uint8Array)[],
   layout: DirLayout,
   form: string,
+  vm: VmOptions = {},
 ): void {
   const { image, inos } = withDir(options, wanted, layout);
   const { result, log } = withXfs(image, function* (t, { mp }) {
@@ -73,12 +76,13 @@ function check(
     assert(typeof listed !== "number");
     assertEquals(new Map(listed), inos);
     assertEquals(listed.length, inos.size);
+    assertEquals(yield* check_dir(t, "/d"), 0);
     const path = yield* path_lookup(t, text("/d"), 0);
     assert(typeof path !== "number");
     const found = yield* xfs_dir2_form(t, XFS_I(path.dentry.d_inode!));
     yield* path_put(t, path);
     return [found, mp.m_corruptions];
-  });
+  }, vm);
   assertEquals<unknown>(result, [form, 0], log.join("\n"));
 }
 
@@ -121,6 +125,19 @@ for (const crc of [0, 1] as const) {
     check(options, names(20), {}, "short");
     check({ ...options, dirblklog: 2 }, names(100), {}, "block");
     check({ ...options, dirblklog: 6 }, names(1000), {}, "block");
+  });
+
+  Deno.test(`pages of 16 KiB, ${v}`, () => {
+    const altix = findPreset("altix-64");
+    const spec = { ...altix, topology: { ...altix.topology, cpus: 2 } };
+    const options = { crc, dirblklog: 4 };
+    check(options, names(600), {}, "block", { spec });
+    check(options, names(300), { form: "leaf" }, "leaf", { spec });
+    check({ crc, blocklog: 14 }, names(300), { form: "node" }, "node", {
+      spec,
+    });
+    const scattered = { form: "node", scatter: true } as const;
+    check(options, names(100), scattered, "node", { spec });
   });
 
   Deno.test(`names of any bytes and lengths, ${v}`, () => {

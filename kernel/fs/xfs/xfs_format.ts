@@ -30,7 +30,6 @@ export const SB_ROOTINO = 56; // 64
 export const SB_REXTSIZE = 80; // 32
 export const SB_AGBLOCKS = 84; // 32
 export const SB_AGCOUNT = 88; // 32
-export const SB_RBMBLOCKS = 92; // 32
 export const SB_LOGBLOCKS = 96; // 32
 export const SB_VERSIONNUM = 100; // 16
 export const SB_SECTSIZE = 102; // 16
@@ -41,7 +40,6 @@ export const SB_SECTLOG = 121; // 8
 export const SB_INODELOG = 122; // 8
 export const SB_INOPBLOG = 123; // 8
 export const SB_AGBLKLOG = 124; // 8
-export const SB_REXTSLOG = 125; // 8
 export const SB_INPROGRESS = 126; // 8
 export const SB_IMAX_PCT = 127; // 8
 export const SB_ICOUNT = 128; // 64
@@ -55,9 +53,7 @@ export const SB_FEATURES2 = 200; // 32
 export const SB_FEATURES_COMPAT = 208; // 32
 export const SB_FEATURES_RO_COMPAT = 212; // 32
 export const SB_FEATURES_INCOMPAT = 216; // 32
-export const SB_FEATURES_LOG_INCOMPAT = 220; // 32
 export const SB_CRC = 224; // 32, little endian
-export const SB_SPINO_ALIGN = 228; // 32
 export const SB_META_UUID = 248; // 16 bytes
 /** Bytes of the structure. */
 export const SB_BYTES = 264;
@@ -71,7 +67,6 @@ export const XFS_SB_VERSION_NLINKBIT = 0x0020;
 export const XFS_SB_VERSION_QUOTABIT = 0x0040;
 export const XFS_SB_VERSION_ALIGNBIT = 0x0080;
 export const XFS_SB_VERSION_DALIGNBIT = 0x0100;
-export const XFS_SB_VERSION_SHAREDBIT = 0x0200;
 export const XFS_SB_VERSION_LOGV2BIT = 0x0400;
 export const XFS_SB_VERSION_SECTORBIT = 0x0800;
 export const XFS_SB_VERSION_EXTFLGBIT = 0x1000;
@@ -90,7 +85,6 @@ export const XFS_SB_VERSION_OKBITS = XFS_SB_VERSION_NUMBITS |
 export const XFS_SB_VERSION2_LAZYSBCOUNTBIT = 0x0002;
 export const XFS_SB_VERSION2_ATTR2BIT = 0x0008;
 export const XFS_SB_VERSION2_PROJID32BIT = 0x0080;
-export const XFS_SB_VERSION2_CRCBIT = 0x0100;
 export const XFS_SB_VERSION2_FTYPE = 0x0200;
 /** Every bit of sb_features2 that this code can read. */
 export const XFS_SB_VERSION2_OKBITS = XFS_SB_VERSION2_LAZYSBCOUNTBIT |
@@ -142,7 +136,6 @@ export const AGF_MAGICNUM = 0; // 32
 export const AGF_VERSIONNUM = 4; // 32
 export const AGF_SEQNO = 8; // 32
 export const AGF_LENGTH = 12; // 32
-export const AGF_ROOTS = 16; // 3 * 32
 export const AGF_LEVELS = 28; // 3 * 32
 export const AGF_FLFIRST = 40; // 32
 export const AGF_FLLAST = 44; // 32
@@ -177,7 +170,6 @@ export const XFS_BMAP_MAGIC = [0x424d4150, 0x424d4133] as const;
 export const BB_MAGIC = 0; // 32
 export const BB_LEVEL = 4; // 16
 export const BB_NUMRECS = 6; // 16
-export const BB_S_RIGHTSIB = 12; // 32
 export const BB_S_BLKNO = 16; // 64
 export const BB_S_UUID = 32; // 16 bytes
 export const BB_S_OWNER = 48; // 32
@@ -193,21 +185,13 @@ export const BB_L_CRC = 64; // 32, little endian
 export const XFS_BTREE_LBLOCK_LEN = [24, 72] as const;
 /** Deepest btree of any kind. */
 export const XFS_BTREE_MAXLEVELS = 9;
-/** No block: all ones. */
-export const NULLAGBLOCK = 0xffffffff;
 
 /** Bytes of an extent record. */
 export const BMBT_REC_BYTES = 16;
-/** Most blocks of an extent. */
-export const MAXEXTLEN = 0x1fffff;
 
 /** Inodes of one chunk, one record of the inode btree. */
 export const XFS_INODES_PER_CHUNK = 64;
-export const INOBT_STARTINO = 0; // 32
-export const INOBT_HOLEMASK = 4; // 16, sparse chunks
 export const INOBT_REC_BYTES = 16;
-/** Inodes for each bit of the hole mask. */
-export const XFS_INODES_PER_HOLEMASK_BIT = 4;
 
 // ---- inodes ----
 
@@ -232,14 +216,12 @@ export const DI_NBLOCKS = 64; // 64
 export const DI_NEXTENTS = 76;
 export const DI_ANEXTENTS = 80; // 16
 export const DI_FORKOFF = 82; // 8, in units of 8 bytes
-export const DI_AFORMAT = 83; // 8
 export const DI_FLAGS = 90; // 16
 export const DI_GEN = 92; // 32
 /** Bytes before the forks, versions 1 and 2. */
 export const DI_CORE_V2 = 100;
 export const DI_CRC = 100; // 32, little endian
 export const DI_FLAGS2 = 120; // 64; the flags in use are in the low half
-export const DI_CRTIME = 144; // 64
 export const DI_INO = 152; // 64
 export const DI_UUID = 160; // 16 bytes
 /** Bytes before the forks, version 3. */
@@ -265,8 +247,6 @@ export const XFS_BIGTIME_EPOCH_OFFSET = 2 ** 31;
 export const MAXNAMELEN = 256;
 /** A directory's space is in three parts, each this many bytes: data, leaves, free indexes. */
 export const XFS_DIR2_SPACE_SIZE = 2 ** 35;
-/** Directory addresses count in units of 8 bytes. */
-export const XFS_DIR2_DATA_ALIGN_LOG = 3;
 
 /** One block that is data and leaf, "XD2B" and "XDB3". */
 export const XFS_DIR2_BLOCK_MAGIC = [0x58443242, 0x58444233] as const;
@@ -309,8 +289,6 @@ export const XFS_DIR2_LEAF1_MAGIC = [0xd2f1, 0x3df1] as const;
 export const XFS_DIR2_LEAFN_MAGIC = [0xd2ff, 0x3dff] as const;
 /** Node of the name-hash btree. */
 export const XFS_DA_NODE_MAGIC = [0xfebe, 0x3ebe] as const;
-/** The header that leaves and nodes begin with. */
-export const DA_FORW = 0; // 32
 export const DA_BACK = 4; // 32
 export const DA_MAGIC = 8; // 16
 export const DA3_CRC = 12; // 32, little endian

@@ -12,7 +12,7 @@ import type { Thread } from "../../thread.ts";
 import { read_dir } from "../readdir.ts";
 import { vfs_stat } from "../stat.ts";
 import { Builder, type DirLayout, text } from "./_builder.ts";
-import { onDisk, warm_up } from "./_xfs_rig.ts";
+import { check_dir, onDisk, warm_up } from "./_xfs_rig.ts";
 
 /** How many file systems to spoil; `XFS_FUZZ=n` for more. */
 const ROUNDS = Number(
@@ -22,7 +22,7 @@ const ROUNDS = Number(
 );
 /** Most bytes that are spoilt at once. */
 const MOST = 6;
-/** More than any round needs, virtual seconds: a loop that does not end shows as a lock-up. */
+/** What is in the root. */
 const NAMES = ["s", "b", "l", "n", "t", "far", "near", "f"];
 
 const LAYOUTS: readonly [string, number, DirLayout][] = [
@@ -103,6 +103,9 @@ function* use(t: Thread): Steps<number[]> {
   for (const name of ["", ...NAMES]) {
     const found = yield* read_dir(t, text(`/${name}`));
     results.push(typeof found === "number" ? found : found.length);
+    if (typeof found !== "number") {
+      results.push(yield* check_dir(t, `/${name}`));
+    }
     for (const i of [0, 1, 3, 17, 39, 77, 100_000]) {
       const stat = yield* vfs_stat(t, text(`/${name}/${name}-${i}`));
       results.push(typeof stat === "number" ? stat : stat.ino);

@@ -60,7 +60,7 @@ function verify(
 }
 
 /** A block of an inode btree. */
-export const xfs_inobt_buf_ops: XfsBufOps = {
+const xfs_inobt_buf_ops: XfsBufOps = {
   name: "xfs_inobt_read_verify",
   code: 2,
   verify,

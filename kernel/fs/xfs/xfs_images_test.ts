@@ -11,7 +11,15 @@ import { Rng } from "../../../arch/sim/random.ts";
 import { EINVAL, ENOENT, err } from "../../lib/errno.ts";
 import { S_IFDIR, S_IFREG } from "../inode_types.ts";
 import { vfs_stat } from "../stat.ts";
-import { bytes, FileImage, ino_of, latin1, list, withXfs } from "./_xfs_rig.ts";
+import {
+  bytes,
+  check_dir,
+  FileImage,
+  ino_of,
+  latin1,
+  list,
+  withXfs,
+} from "./_xfs_rig.ts";
 
 const XFSPROGS = await haveXfsprogs();
 
@@ -86,6 +94,7 @@ async function compare(options: readonly string[]): Promise<void> {
           assertEquals(got, [ino, S_IFREG | 0o640, 0, 1]);
         }
         assertEquals(yield* ino_of(t, bytes(`${path}/none`)), err(ENOENT));
+        assertEquals(yield* check_dir(t, path), 0);
       }
       return mp.m_corruptions;
     });

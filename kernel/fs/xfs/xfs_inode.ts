@@ -28,7 +28,7 @@ import type { Thread } from "../../thread.ts";
 import { S_IFDIR, S_IFLNK, S_IFMT, S_IFREG } from "../inode_types.ts";
 import { copy_out } from "./xfs_access.ts";
 import { xfs_get_perag, xfs_ialloc_read_agi } from "./xfs_ag.ts";
-import { new_irec, xfs_iext_append } from "./xfs_bmap.ts";
+import { bad_dir_extents, new_irec, xfs_iext_append } from "./xfs_bmap.ts";
 import { xfs_bmbt_get_rec } from "./xfs_bmap_btree.ts";
 import { xfs_buf_relse, type XfsBuf } from "./xfs_buf.ts";
 import { be16 } from "./xfs_bytes.ts";
@@ -391,6 +391,10 @@ function* xfs_iformat_extents(t: Thread, ip: XfsInode): Steps<0 | Errno> {
       return corrupt(t, ip, "xfs_iformat_extents(2)", `bad extent ${i}`);
     }
     if (error !== 0) return error;
+  }
+  if (bad_dir_extents(t, ip)) {
+    const what = "extents that overlap";
+    return corrupt(t, ip, "xfs_iformat_extents(2)", what);
   }
   ifp.if_flags = XFS_IFEXTENTS;
   return 0;

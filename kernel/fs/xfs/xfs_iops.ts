@@ -31,7 +31,6 @@ import {
   S_IFDIR,
   S_IFLNK,
   S_IFMT,
-  S_ISDIR,
   type Timespec,
 } from "../inode_types.ts";
 import { xfs_dir_lookup } from "./xfs_dir2.ts";
@@ -62,7 +61,7 @@ export function XFS_I(inode: Inode): XfsInode {
  *
  * @returns -ENOENT; -EUCLEAN, -EIO, -ENOMEM, -EINVAL.
  */
-export function* xfs_lookup(
+function* xfs_lookup(
   t: Thread,
   dp: XfsInode,
   name: Uint8Array,
@@ -224,9 +223,4 @@ export function* xfs_setup_inode(
   }
   yield* unlock_new_inode(t, inode);
   leave(t);
-}
-
-/** Whether `ip` is a directory. */
-export function xfs_is_dir(ip: XfsInode): boolean {
-  return S_ISDIR(ip.i_d.di_mode);
 }
