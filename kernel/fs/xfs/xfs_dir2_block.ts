@@ -12,8 +12,8 @@ import type { XfsDaArgs, XfsDabuf } from "./xfs_da_types.ts";
 import { xfs_da_brelse, xfs_da_read_buf } from "./xfs_dabuf.ts";
 import {
   corrupt_dir,
+  search_leaf_entries,
   xfs_dir2_data_compare,
-  xfs_dir2_leaf_search_hash,
 } from "./xfs_dir2_data.ts";
 import { xfs_dir3_block_buf_ops } from "./xfs_dir2_verify.ts";
 import {
@@ -68,7 +68,7 @@ function* lookup_int(
     );
   }
   const entries = bp.data + leaf;
-  let i = yield* xfs_dir2_leaf_search_hash(t, entries, count, hashval);
+  let i = yield* search_leaf_entries(t, entries, count, hashval);
   for (; i < count; i++) {
     charge(t, 8);
     const lep = entries + i * DIR2_LEAF_ENTRY_BYTES;

@@ -22,7 +22,6 @@ import type { XfsInode } from "./xfs_inode_types.ts";
 import { xfs_alert, xfs_error_report } from "./xfs_message.ts";
 import { xfs_dir2_data_entsize, xfs_verify_ino } from "./xfs_units.ts";
 
-const XFS_DIR2_LEAF_SEARCH_HASH = ksym("xfs_dir2_leaf_search_hash");
 const XFS_DA_COMPNAME = ksym("xfs_da_compname");
 
 /** A step of the search: middle, address, swap, two comparisons. */
@@ -35,13 +34,12 @@ const MIN_ENTSIZE = 16;
  * The first of `count` leaf entries at `entries` whose hash value is `hashval`
  * or more; `count` = none.
  */
-export function* xfs_dir2_leaf_search_hash(
+export function* search_leaf_entries(
   t: Thread,
   entries: number,
   count: number,
   hashval: number,
 ): Steps<number> {
-  enter(t, XFS_DIR2_LEAF_SEARCH_HASH);
   charge(t, 16);
   let low = 0;
   let high = count;
@@ -52,7 +50,6 @@ export function* xfs_dir2_leaf_search_hash(
     if (hash < hashval) low = middle + 1;
     else high = middle;
   }
-  leave(t);
   return low;
 }
 

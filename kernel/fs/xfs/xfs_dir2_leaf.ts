@@ -15,8 +15,8 @@ import type { XfsDaArgs, XfsDabuf } from "./xfs_da_types.ts";
 import { xfs_da_brelse, xfs_da_read_buf } from "./xfs_dabuf.ts";
 import {
   corrupt_dir,
+  search_leaf_entries,
   xfs_dir2_data_compare,
-  xfs_dir2_leaf_search_hash,
 } from "./xfs_dir2_data.ts";
 import {
   xfs_dir3_data_buf_ops,
@@ -36,6 +36,7 @@ import {
 
 const XFS_DIR2_LEAF_LOOKUP = ksym("xfs_dir2_leaf_lookup");
 const XFS_DIR2_LEAF_LOOKUP_INT = ksym("xfs_dir2_leaf_lookup_int");
+const XFS_DIR2_LEAF_SEARCH_HASH = ksym("xfs_dir2_leaf_search_hash");
 const XFS_DIR2_LEAFN_LOOKUP_INT = ksym("xfs_dir2_leafn_lookup_int");
 
 /** Looks args.name up in a directory with one leaf. @returns As xfs_dir_lookup(). */
@@ -95,7 +96,9 @@ function* search_leaf(
     return corrupt_dir(t, dp, "xfs_dir2_leaf_lookup_int", what);
   }
   const entries = leaf.data + first;
-  let i = yield* xfs_dir2_leaf_search_hash(t, entries, count, hashval);
+  enter(t, XFS_DIR2_LEAF_SEARCH_HASH);
+  let i = yield* search_leaf_entries(t, entries, count, hashval);
+  leave(t);
   for (; i < count; i++) {
     charge(t, 8);
     const lep = entries + i * DIR2_LEAF_ENTRY_BYTES;
