@@ -112,18 +112,7 @@ export function* d_alloc(
     leave(t);
     return null;
   }
-  touch_write(t, dentry.line);
-  touch_write(t, dentry.lru_line);
-  dentry.d_count.value = 1; // nobody else knows it
-  dentry.d_flags = DCACHE_UNHASHED;
-  dentry.d_inode = null;
-  dentry.d_fsdata = null;
-  INIT_HLIST_NODE(dentry.d_hash);
-  INIT_LIST_HEAD(dentry.d_lru);
-  INIT_LIST_HEAD(dentry.d_child);
-  INIT_LIST_HEAD(dentry.d_subdirs);
-  INIT_LIST_HEAD(dentry.d_alias);
-  dentry.d_parent = dentry;
+  d_init(t, dentry);
   if (parent !== null) {
     yield* dget(t, parent);
     dentry.d_parent = parent;
@@ -140,6 +129,22 @@ export function* d_alloc(
   yield* spin_unlock(t, v.dcache_lock);
   leave(t);
   return dentry;
+}
+
+/** Sets the fields of one that nobody else knows yet. Plain; in d_alloc()'s charge. */
+function d_init(t: Thread, dentry: Dentry): void {
+  touch_write(t, dentry.line);
+  touch_write(t, dentry.lru_line);
+  dentry.d_count.value = 1;
+  dentry.d_flags = DCACHE_UNHASHED;
+  dentry.d_inode = null;
+  dentry.d_fsdata = null;
+  dentry.d_parent = dentry;
+  INIT_HLIST_NODE(dentry.d_hash);
+  INIT_LIST_HEAD(dentry.d_lru);
+  INIT_LIST_HEAD(dentry.d_child);
+  INIT_LIST_HEAD(dentry.d_subdirs);
+  INIT_LIST_HEAD(dentry.d_alias);
 }
 
 /** Gives `dentry` its name. @returns Whether there was memory for it. */

@@ -158,10 +158,24 @@ function* __link_path_walk(
   let error: 0 | Errno = 0;
   let pos = skip_slashes(name, 0);
   while (pos < name.length && error === 0) {
-    let end = pos + 1;
-    while (end < name.length && name[end] !== SLASH) end++;
+    const end = component_end(name, pos);
     const next = skip_slashes(name, end);
-    error = yield* walk_component(t, nd, name, pos, end, next, flags);
+    // exec_permission_lite(): everybody may search it.
+    const dir = nd.dentry.d_inode!;
+    yield* read_line(t, dir.op_line);
+    yield* read_line(t, dir.mode_line);
+    charge(t, 36 + HASH_INSTRUCTIONS * (end - pos));
+    const up = dots(name, pos, end);
+    if (up === 2) yield* follow_dotdot(t, nd);
+    else if (end - pos > NAME_MAX) error = err(ENAMETOOLONG);
+    else if (up === 0) {
+      const dentry = yield* do_lookup(t, nd.dentry, component(name, pos, end));
+      if (typeof dentry === "number") error = dentry;
+      else {
+        const last = next === name.length;
+        error = yield* step_to(t, nd, dentry, last, next > end, flags);
+      }
+    }
     pos = next;
   }
   leave(t);
@@ -174,43 +188,31 @@ function skip_slashes(name: Uint8Array, from: number): number {
   return i;
 }
 
-/** One component, bytes `[start, end)`; the one after it begins at `next`. */
-function* walk_component(
-  t: Thread,
-  nd: Nameidata,
-  name: Uint8Array,
-  start: number,
-  end: number,
-  next: number,
-  flags: number,
-): Steps<0 | Errno> {
-  const len = end - start;
-  const dir = nd.dentry.d_inode!;
-  // exec_permission_lite(): everybody may search it.
-  yield* read_line(t, dir.op_line);
-  yield* read_line(t, dir.mode_line);
-  charge(t, 36 + HASH_INSTRUCTIONS * len);
-  if (name[start] === DOT) {
-    if (len === 1) return 0;
-    if (len === 2 && name[start + 1] === DOT) {
-      yield* follow_dotdot(t, nd);
-      return 0;
-    }
-  }
-  if (len > NAME_MAX) return err(ENAMETOOLONG);
-  const hash = name_hash(name, start, end);
-  const dentry = yield* do_lookup(
-    t,
-    nd.dentry,
-    new Qstr(name.subarray(start, end), hash),
-  );
-  if (typeof dentry === "number") return dentry;
-  const last = next === name.length;
-  const slashes = next > end; // also after the last: then it is a directory
-  return yield* step_to(t, nd, dentry, last, slashes, flags);
+/** Where the component that begins at `start` ends. */
+function component_end(name: Uint8Array, start: number): number {
+  let i = start + 1;
+  while (i < name.length && name[i] !== SLASH) i++;
+  return i;
 }
 
-/** Moves `nd` to `dentry`, whose reference it takes over; follows a link on the way. */
+/** 1 for `.`, 2 for `..`, else 0. */
+function dots(name: Uint8Array, start: number, end: number): number {
+  if (name[start] !== DOT) return 0;
+  if (end === start + 1) return 1;
+  return end === start + 2 && name[start + 1] === DOT ? 2 : 0;
+}
+
+function component(name: Uint8Array, start: number, end: number): Qstr {
+  return new Qstr(name.subarray(start, end), name_hash(name, start, end));
+}
+
+/**
+ * Moves `nd` to `dentry`, whose reference it takes over; follows a link on the
+ * way.
+ *
+ * @param last No component follows.
+ * @param slashes Slashes follow: what is last is a directory, then.
+ */
 function* step_to(
   t: Thread,
   nd: Nameidata,
