@@ -7,7 +7,8 @@ import {
   ENOTDIR,
   err,
 } from "../lib/errno.ts";
-import { runFs } from "./_rig.ts";
+import { PRESETS } from "../../arch/hw/presets/index.ts";
+import { onThreads, runFs } from "./_rig.ts";
 import { bytes, text } from "./_testfs.ts";
 import { LOOKUP_FOLLOW, path_lookup, path_put } from "./namei.ts";
 import { sys_chdir, sys_newstat, vfs_lstat, vfs_stat } from "./stat.ts";
@@ -179,4 +180,23 @@ Deno.test("path_lookup() keeps what it finds until path_put()", () => {
     assert(typeof stat !== "number");
     assertEquals([stat.blksize, stat.dev], [4096, "testfs"]);
   });
+});
+
+Deno.test("the same on every machine, hash tables in the direct map or in vmalloc space", () => {
+  for (const spec of Object.values(PRESETS)) {
+    for (const hashdist of [false, true]) {
+      const params = { hashdist };
+      const tree = { d: { f: 1, "\xff": 2 } };
+      runFs({ cpus: undefined, spec, params }, tree, function* (t, fs) {
+        const found = yield* onThreads(t, 4, function* (self) {
+          const a = yield* ino(self, "/d/f");
+          const b = yield* ino(self, "/d/\xff");
+          return [a, b, yield* ino(self, "/d/x")];
+        });
+        const want = [fs.find("/d/f").ino, fs.find("/d/\xff").ino, -ENOENT];
+        assertEquals(found, [want, want, want, want], spec.name);
+        assertEquals(fs.lookups.get("f"), 1);
+      });
+    }
+  }
 });
