@@ -159,7 +159,7 @@ function xfs_iext_overlap(t: Thread, ifp: XfsIfork): boolean {
 }
 
 /** Forgets the extents, and gives their memory back. */
-function* xfs_iext_destroy(t: Thread, ifp: XfsIfork): Steps {
+export function* xfs_iext_destroy(t: Thread, ifp: XfsIfork): Steps {
   ifp.if_nextents = 0;
   while (ifp.if_bufs.length > 0) yield* kfree(t, ifp.if_bufs.pop()!);
 }

@@ -1,6 +1,7 @@
 /**
- * Random bytes of metadata: whatever they are, calls return, errors are error
- * numbers, and memory comes back. Each failure names its seed, which does it
+ * Random bytes of metadata, disks cut short, sectors that cannot be read:
+ * whatever they are, calls return, errors are error numbers, and memory comes
+ * back. Each failure names its seed, which does it
  * again.
  */
 import { assert } from "@std/assert";
@@ -124,7 +125,13 @@ function* round(t: Thread, seed: number): Steps {
     sealed ? undefined : spoilt,
   );
   const size = rng.below(10) === 0 ? rng.below(2 ** 24 / 512) * 512 : 2 ** 24;
-  const { result } = yield* onDisk(t, image.resized(size), (t) => use(t));
+  const bad = rng.below(200);
+  const { result } = yield* onDisk(
+    t,
+    image.resized(size),
+    (t) => use(t),
+    rng.below(4) === 0 ? (sector) => sector % 200 === bad : null,
+  );
   const results = typeof result === "number" ? [result] : result;
   for (const r of results) {
     assert(Number.isInteger(r) && (r >= 0 || IS_ERR_VALUE(r)), `${r}`);

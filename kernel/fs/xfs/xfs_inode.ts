@@ -28,7 +28,12 @@ import type { Thread } from "../../thread.ts";
 import { S_IFDIR, S_IFLNK, S_IFMT, S_IFREG } from "../inode_types.ts";
 import { copy_out } from "./xfs_access.ts";
 import { xfs_get_perag, xfs_ialloc_read_agi } from "./xfs_ag.ts";
-import { bad_dir_extents, new_irec, xfs_iext_append } from "./xfs_bmap.ts";
+import {
+  bad_dir_extents,
+  new_irec,
+  xfs_iext_append,
+  xfs_iext_destroy,
+} from "./xfs_bmap.ts";
 import { xfs_bmbt_get_rec } from "./xfs_bmap_btree.ts";
 import { xfs_buf_relse, type XfsBuf } from "./xfs_buf.ts";
 import { be16 } from "./xfs_bytes.ts";
@@ -195,7 +200,9 @@ export function* xfs_idestroy(t: Thread, ip: XfsInode): Steps {
   enter(t, XFS_IDESTROY);
   charge(t, 20);
   const { i_df: ifp, i_mount: mp } = ip;
-  while (ifp.if_bufs.length > 0) yield* kfree(t, ifp.if_bufs.pop()!);
+  yield* xfs_iext_destroy(t, ifp);
+  if (ifp.if_data_mem !== null) yield* kfree(t, ifp.if_data_mem);
+  ifp.if_data_mem = null;
   ifp.reset();
   yield* kmem_cache_free(t, mp.m_zones.inode, ip);
   leave(t);
@@ -352,10 +359,9 @@ function* fork_memory(
   ip: XfsInode,
   bytes: number,
 ): Steps<0 | Errno> {
-  const buf = yield* kmalloc(t, bytes, GFP_KERNEL);
-  if (buf === null) return err(ENOMEM);
-  ip.i_df.if_bufs.push(buf);
-  return 0;
+  const mem = yield* kmalloc(t, bytes, GFP_KERNEL);
+  ip.i_df.if_data_mem = mem;
+  return mem === null ? err(ENOMEM) : 0;
 }
 
 /** The data themselves: short directories and symbolic links. */

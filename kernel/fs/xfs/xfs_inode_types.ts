@@ -56,8 +56,10 @@ export class XfsIfork {
   if_nextents = 0;
   /** Their numbers, in order of br_startoff; grows. */
   if_ext: Float64Array = new Float64Array(2 * EXT_NUMBERS);
-  /** The memory that Linux has them in. */
+  /** The memory that Linux has them in, all but the first two. */
   readonly if_bufs: KmallocObject[] = [];
+  /** The memory that Linux has if_data in, unless that lies in the inode. */
+  if_data_mem: KmallocObject | null = null;
   /** XFS_IFINLINE: the data. XFS_IFBROOT: the root. */
   if_data: Uint8Array = new Uint8Array(0);
   /** Bytes of if_data in use. */
