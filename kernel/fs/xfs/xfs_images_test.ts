@@ -5,6 +5,7 @@ import {
   type DbEntry,
   haveXfsprogs,
   mkfs,
+  protofile,
   xfsDbList,
 } from "../../../tests/xfs/xfsprogs.ts";
 import { Rng } from "../../../arch/sim/random.ts";
@@ -75,32 +76,34 @@ async function withImage(
 }
 
 async function compare(options: readonly string[]): Promise<void> {
+  await withImage(options, DIRECTORIES, compareImage);
+}
+
+async function compareImage(file: string, image: FileImage): Promise<void> {
   const paths = COUNTS.map((count) => `/d${count}`);
-  await withImage(options, DIRECTORIES, async (file, image) => {
-    const expected = (await xfsDbList(file, paths)).map((entries) =>
-      entries.filter((e) => !isDot(e)).map((
-        { name, ino },
-      ): [string, number] => [latin1(name), ino])
-    );
-    const { result, log } = withXfs(image, function* (t, { mp }) {
-      for (const [i, path] of paths.entries()) {
-        const found = yield* list(t, path);
-        assert(typeof found !== "number", `${path}: ${found}`);
-        assertEquals(found, expected[i]);
-        for (const [name, ino] of expected[i]) {
-          const stat = yield* vfs_stat(t, bytes(`${path}/${name}`));
-          assert(typeof stat !== "number", `${name}: ${stat}`);
-          const got = [stat.ino, stat.mode, stat.size, stat.nlink];
-          assertEquals(got, [ino, S_IFREG | 0o640, 0, 1]);
-        }
-        assertEquals(yield* ino_of(t, bytes(`${path}/none`)), err(ENOENT));
-        assertEquals(yield* check_dir(t, path), 0);
+  const expected = (await xfsDbList(file, paths)).map((entries) =>
+    entries.filter((e) => !isDot(e)).map((
+      { name, ino },
+    ): [string, number] => [latin1(name), ino])
+  );
+  const { result, log } = withXfs(image, function* (t, { mp }) {
+    for (const [i, path] of paths.entries()) {
+      const found = yield* list(t, path);
+      assert(typeof found !== "number", `${path}: ${found}`);
+      assertEquals(found, expected[i]);
+      for (const [name, ino] of expected[i]) {
+        const stat = yield* vfs_stat(t, bytes(`${path}/${name}`));
+        assert(typeof stat !== "number", `${name}: ${stat}`);
+        const got = [stat.ino, stat.mode, stat.size, stat.nlink];
+        assertEquals(got, [ino, S_IFREG | 0o640, 0, 1]);
       }
-      return mp.m_corruptions;
-    });
-    assertEquals(result, 0, log.join("\n"));
-    assertEquals(log.length, 3, log.join("\n"));
+      assertEquals(yield* ino_of(t, bytes(`${path}/none`)), err(ENOENT));
+      assertEquals(yield* check_dir(t, path), 0);
+    }
+    return mp.m_corruptions;
   });
+  assertEquals(result, 0, log.join("\n"));
+  assertEquals(log.length, 3, log.join("\n"));
 }
 
 for (
@@ -128,6 +131,29 @@ for (
     fn: () => compare(options.split(" ").filter((s) => s !== "")),
   });
 }
+
+Deno.test({
+  name: "inode numbers of more than 32 bits, in a file system of 8 TiB",
+  ignore: !XFSPROGS,
+  async fn() {
+    const folder = await Deno.makeTempDir();
+    const path = `${folder}/image`;
+    await Deno.writeFile(`${path}.proto`, protofile(DIRECTORIES));
+    await Deno.writeFile(path, new Uint8Array(0));
+    await Deno.truncate(path, 8 * 2 ** 40);
+    const { success } = await new Deno.Command("mkfs.xfs", {
+      args: ["-q", "-f", "-l", "size=64m", "-p", `${path}.proto`, path],
+    }).output();
+    assert(success);
+    const image = new FileImage(path);
+    const last = `/d${COUNTS.at(-1)}`;
+    const [entries] = await xfsDbList(path, [last]);
+    assert(entries[0].ino > 2 ** 32);
+    await compareImage(path, image);
+    image.close();
+    await Deno.remove(folder, { recursive: true });
+  },
+});
 
 Deno.test({
   name: "times of version 5 are nanoseconds since 1901, and exact",
