@@ -9,6 +9,7 @@ import type { Kernel } from "../kernel/kernel.ts";
 import type { LockClass } from "../kernel/locking/lock_stat.ts";
 import { nr_free_pages } from "../kernel/mm/page_alloc.ts";
 import type { LayerCounters } from "../kernel/mm/vmap_layer.ts";
+import { cycles_seen_by_ticks } from "../kernel/profile.ts";
 import type { LockLine, ProfileLine } from "./results.ts";
 
 /** One tick of a profile: a microsecond of one CPU, of virtual time. */
@@ -62,6 +63,8 @@ export interface Snapshot {
   readonly ramMaps: number;
   /** Cycles by number of the kernel symbol they are charged to. */
   readonly cycles: Float64Array;
+  /** Cycles by number of the symbol that interrupts from other CPUs took them from; see {@linkcode cycles_seen_by_ticks}. */
+  readonly interrupted: Float64Array;
   /** Copies of the counters of each lock class, by name; times in cycles. */
   readonly locks: ReadonlyMap<string, LockClass>;
 }
@@ -75,6 +78,7 @@ export function snapshot(machine: Machine, kernel: Kernel): Snapshot {
     vmaps: kernel.vmalloc.nr_vmap,
     ramMaps: kernel.vmalloc.nr_vm_map_ram,
     cycles: cyclesUntilNow(machine),
+    interrupted: kernel.irq.interrupted.slice(0, symCount()),
     locks: new Map(
       kernel.lockStats.all().map((c) => [c.name, Object.assign({}, c)]),
     ),
@@ -107,6 +111,7 @@ export function powerOn(machine: Machine): Snapshot {
     vmaps: 0,
     ramMaps: 0,
     cycles: new Float64Array(0),
+    interrupted: new Float64Array(0),
     locks: new Map(),
   };
 }
@@ -139,11 +144,29 @@ export function roundNs(ns: number): number {
 
 /** Time by symbol between two snapshots, most first. */
 export function profileBetween(start: Snapshot, end: Snapshot): ProfileLine[] {
-  const perTick = end.clockHz / TICKS_PER_SECOND;
+  return profileOf(difference(start.cycles, end.cycles), end.clockHz);
+}
+
+/** {@linkcode profileBetween} as timer ticks would see it: what runs with interrupts off, they do not. */
+export function tickProfileBetween(
+  start: Snapshot,
+  end: Snapshot,
+): ProfileLine[] {
+  const cycles = difference(start.cycles, end.cycles);
+  const interrupted = difference(start.interrupted, end.interrupted);
+  return profileOf(cycles_seen_by_ticks(cycles, interrupted), end.clockHz);
+}
+
+/** As long as `after`. */
+function difference(before: Float64Array, after: Float64Array): Float64Array {
+  return after.map((value, i) => value - (before[i] ?? 0));
+}
+
+function profileOf(cyclesBySym: Float64Array, clockHz: number): ProfileLine[] {
+  const perTick = clockHz / TICKS_PER_SECOND;
   let total = 0;
   const spent: { symbol: string; cycles: number }[] = [];
-  end.cycles.forEach((after, sym) => {
-    const cycles = after - (start.cycles[sym] ?? 0);
+  cyclesBySym.forEach((cycles, sym) => {
     if (cycles <= 0) return;
     total += cycles;
     spent.push({ symbol: symName(sym), cycles });

@@ -10,7 +10,9 @@ import { generic } from "../arch/hw/presets/generic.ts";
 import { findPreset } from "../arch/hw/presets/index.ts";
 import { printVaddr } from "../arch/hw/pte.ts";
 import { boot, type BootedMachine } from "../boot/boot.ts";
+import { xfsLargeDirImage } from "../boot/images/xfs_large_dir.ts";
 import { parseCommandLine } from "../boot/params.ts";
+import { runXfsLargeDir } from "../boot/run_xfs.ts";
 import { KernelBug } from "../kernel/bug.ts";
 import { EINVAL } from "../kernel/lib/errno.ts";
 import { GFP_KERNEL } from "../kernel/mm/gfp.ts";
@@ -263,4 +265,26 @@ Deno.test("threads started on a CPU number stay on it", () => {
     return ran;
   });
   assertEquals(ran.toSorted(), [0, 2, 4]);
+});
+
+Deno.test("xfs.buf_map= is how XFS maps its buffers, whichever layer runs", async () => {
+  const { disk, directories } = await xfsLargeDirImage();
+  for (const vmap of LAYERS) {
+    for (const buf_map of [null, "vmap", "vm_map_ram"] as const) {
+      const line = buf_map === null ? "" : `xfs.buf_map=${buf_map}`;
+      const { runs } = runXfsLargeDir({
+        spec: opteron,
+        params: parseCommandLine(line).params,
+        layers: [vmap],
+        threads: [2],
+        ops: 20,
+        disk,
+        directories: directories.slice(4, 8),
+        path: "/tree",
+      });
+      const own = vmap === "vmlist" ? "vmap" : "vm_map_ram";
+      assertEquals(runs[0].buf_map, buf_map ?? own);
+      assert(runs[0].vmap_ops > 20, `${runs[0].vmap_ops} of ${line}`);
+    }
+  }
 });

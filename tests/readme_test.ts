@@ -1,7 +1,7 @@
 import { assert } from "@std/assert";
 import { FakeIo } from "../boot/cli/_fake_io.ts";
 import { run } from "../boot/cli/command.ts";
-import { runBoot } from "../boot/run.ts";
+import { RUNNERS } from "../boot/cli/workloads.ts";
 
 const canRead =
   (await Deno.permissions.query({ name: "read" })).state === "granted";
@@ -9,13 +9,13 @@ const canRead =
 Deno.test({
   name: "README.md shows what `deno task boot` prints, line for line",
   ignore: !canRead,
-  fn() {
+  async fn() {
     const readme = Deno.readTextFileSync(
       new URL("../README.md", import.meta.url),
     );
     const sample = /```text\n([\s\S]*?)```/.exec(readme)![1].trimEnd();
     const io = new FakeIo();
-    run([], io, runBoot);
+    await run([], io, RUNNERS);
     const printed = io.stdout.split("\n");
     let at = 0;
     for (const line of sample.split("\n")) {

@@ -2,7 +2,9 @@
 import { type Io, OutputClosed, ReadError } from "./io.ts";
 
 /** Files by path; an error is thrown when read. */
-export type FakeFiles = Readonly<Record<string, string | ReadError>>;
+export type FakeFiles = Readonly<
+  Record<string, string | Uint8Array<ArrayBuffer> | ReadError>
+>;
 
 /** See the file's head. */
 export class FakeIo implements Io {
@@ -33,9 +35,19 @@ export class FakeIo implements Io {
   }
 
   readText(path: string): string {
+    const file = this.#find(path);
+    return typeof file === "string" ? file : new TextDecoder().decode(file);
+  }
+
+  // deno-lint-ignore require-await -- the real one awaits
+  async open(path: string): Promise<ReadableStream<Uint8Array>> {
+    return new Blob([this.#find(path)]).stream();
+  }
+
+  #find(path: string): string | Uint8Array<ArrayBuffer> {
     const file = this.files[path] ??
       new ReadError("missing", "No such file or directory");
-    if (typeof file !== "string") throw file;
+    if (file instanceof ReadError) throw file;
     return file;
   }
 }

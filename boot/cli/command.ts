@@ -2,53 +2,53 @@
  * The command `deno task boot`: options in, results out, an exit code.
  *
  * Everything of the host comes through {@linkcode Io}, and standard output is a
- * pure function of the arguments: host times go to standard error.
+ * pure function of the arguments and of the files they name: host times go to
+ * standard error.
  */
-import { formatCsv } from "../../report/csv.ts";
-import { formatJson } from "../../report/json.ts";
-import { formatLocks } from "../../report/locks.ts";
 import { formatOops } from "../../report/oops.ts";
-import { formatProfile } from "../../report/profile.ts";
-import { formatTable } from "../../report/table.ts";
 import { unknownBootOption } from "../params.ts";
-import type { BootResult, RunResult } from "../results.ts";
-import type { RunOptions } from "../run.ts";
+import { WorkloadError } from "../workload_error.ts";
 import { oopsOf } from "./failure.ts";
 import { helpText } from "./help.ts";
 import { type Io, OutputClosed } from "./io.ts";
 import { type BootCommand, parseOptions } from "./options.ts";
 import { Progress } from "./progress.ts";
 import { oneLine, UsageError } from "./usage.ts";
-
-/** Boots and runs; `boot/run.ts` has the real one. */
-export type Runner = (options: RunOptions) => BootResult;
+import {
+  type Job,
+  type Outcome,
+  prepare,
+  type Runners,
+  type Watch,
+} from "./workloads.ts";
 
 /** All went well. */
 export const EXIT_OK = 0;
-/** The emulated kernel, or vmaplab itself, failed. */
+/** The emulated kernel failed or could not do what was asked, or vmaplab itself failed. */
 export const EXIT_FAILED = 1;
 /** The command line is wrong. */
 export const EXIT_USAGE = 2;
 /** Nobody reads the output: what a shell shows of a program that SIGPIPE ends. */
 export const EXIT_PIPE = 141;
 
-/** Symbols of each profile, lock classes of each list. */
-const TOP_SYMBOLS = 10;
-const TOP_LOCKS = 5;
-
 /**
  * Runs the command line `args`.
  *
  * @returns The exit code.
  */
-export function run(args: readonly string[], io: Io, runner: Runner): number {
+export async function run(
+  args: readonly string[],
+  io: Io,
+  runners: Runners,
+): Promise<number> {
   try {
     const command = parseOptions(args, io);
     if (command.kind === "help") {
       io.out(helpText());
       return EXIT_OK;
     }
-    return bootAndReport(command, io, runner);
+    const job = await prepare(command, args, io, runners);
+    return bootAndReport(command, io, job);
   } catch (error) {
     if (error instanceof OutputClosed) return EXIT_PIPE;
     if (error instanceof UsageError) {
@@ -60,7 +60,7 @@ export function run(args: readonly string[], io: Io, runner: Runner): number {
   }
 }
 
-function bootAndReport(command: BootCommand, io: Io, runner: Runner): number {
+function bootAndReport(command: BootCommand, io: Io, job: Job): number {
   const progress = new Progress(io, command.quiet);
   const showLog = command.format === "text" && !command.quiet;
   if (!showLog) {
@@ -69,38 +69,23 @@ function bootAndReport(command: BootCommand, io: Io, runner: Runner): number {
     }
   }
   const startedMs = io.nowMs();
-  let result: BootResult;
+  let outcome: Outcome;
   try {
-    result = runner(runOptions(command, progress, showLog, io));
+    outcome = job(watch(progress, showLog, io));
   } catch (error) {
     progress.clear();
-    return reportOops(error, command, showLog, io);
+    return reportFailure(error, command, showLog, io);
   }
   progress.clear();
   const hostSeconds = (io.nowMs() - startedMs) / 1000;
-  io.out(formatResult(result, command, showLog));
-  if (!command.quiet) io.err(rateLine(result, hostSeconds));
+  const text = outcome.format(command.format);
+  io.out(showLog && text !== "" ? `\n${text}` : text);
+  if (!command.quiet) io.err(rateLine(outcome, hostSeconds));
   return EXIT_OK;
 }
 
-function runOptions(
-  command: BootCommand,
-  progress: Progress,
-  showLog: boolean,
-  io: Io,
-): RunOptions {
-  const { spec, params, commandLine, workload } = command;
-  const { layers, threads, pages, ops, api } = command;
+function watch(progress: Progress, showLog: boolean, io: Io): Watch {
   return {
-    spec,
-    params,
-    commandLine,
-    workload,
-    layers,
-    threads,
-    pages,
-    ops,
-    api,
     onLog: showLog
       ? (line) => {
         progress.clear();
@@ -111,57 +96,25 @@ function runOptions(
   };
 }
 
-function formatResult(
-  result: BootResult,
-  { format }: BootCommand,
-  afterLog: boolean,
-): string {
-  switch (format) {
-    case "json":
-      return formatJson(result);
-    case "csv":
-      return formatCsv(result);
-    case "text": {
-      const parts = [formatTable(result)];
-      for (const run of busiestRuns(result)) {
-        parts.push(
-          formatProfile(run, TOP_SYMBOLS),
-          formatLocks(run, TOP_LOCKS),
-        );
-      }
-      const text = parts.filter((part) => part !== "").join("\n");
-      return afterLog ? `\n${text}` : text;
-    }
-  }
-}
-
-/** The run with most threads of each layer. */
-function busiestRuns({ runs }: BootResult): RunResult[] {
-  const busiest = new Map<string, RunResult>();
-  for (const run of runs) {
-    const other = busiest.get(run.vmap);
-    if (other === undefined || run.threads > other.threads) {
-      busiest.set(run.vmap, run);
-    }
-  }
-  return [...busiest.values()];
-}
-
-function rateLine({ runs }: BootResult, seconds: number): string {
-  const ops = runs.reduce((sum, run) => sum + run.ops, 0);
-  const rate = seconds > 0 ? Math.round(ops / seconds) : 0;
-  return `vmaplab: ${ops} operations in ${
+function rateLine({ count, unit }: Outcome, seconds: number): string {
+  const rate = seconds > 0 ? Math.round(count / seconds) : 0;
+  return `vmaplab: ${count} ${unit} in ${
     seconds.toFixed(1)
-  } s on this host, ${rate} ops/s\n`;
+  } s on this host, ${rate} ${unit === "operations" ? "ops" : unit}/s\n`;
 }
 
-/** An oops ends the log where the log shows; a line on standard error goes with it. */
-function reportOops(
+/** What ended the run is said on one line of standard error; an oops also where the log shows. */
+function reportFailure(
   error: unknown,
   { spec, params }: BootCommand,
   showLog: boolean,
   io: Io,
 ): number {
+  if (error instanceof WorkloadError) {
+    if (!showLog) io.err(error.log.map((line) => `${line}\n`).join(""));
+    complain(io, error.message);
+    return EXIT_FAILED;
+  }
   const report = oopsOf(error, spec.clockHz, params.seed);
   if (report === null) throw error;
   const text = formatOops(report);

@@ -1,12 +1,20 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { Deadlock } from "../../arch/sim/engine.ts";
 import { KernelBug } from "../../kernel/bug.ts";
-import { sampleResult, sampleRun } from "../../report/_sample.ts";
+import {
+  sampleLargeDirRun,
+  sampleLsRun,
+  sampleResult,
+  sampleRun,
+} from "../../report/_sample.ts";
 import type { BootResult } from "../results.ts";
 import type { RunOptions } from "../run.ts";
+import type { XfsLargeDirOptions, XfsLsOptions } from "../run_xfs.ts";
+import { WorkloadError } from "../workload_error.ts";
 import { FakeIo } from "./_fake_io.ts";
-import { run, type Runner } from "./command.ts";
-import { OutputClosed } from "./io.ts";
+import { run } from "./command.ts";
+import { OutputClosed, ReadError } from "./io.ts";
+import type { Runners } from "./workloads.ts";
 
 const RESULT = sampleResult([
   sampleRun("vmlist", 1, 14_700),
@@ -23,11 +31,31 @@ function fakeRunner(options: RunOptions): BootResult {
   return RESULT;
 }
 
-function failWith(error: unknown): Runner {
-  return (options) => {
+const LARGE_DIR = sampleResult([
+  sampleLargeDirRun("vmlist", 64),
+  sampleLargeDirRun("rewrite", 64),
+]);
+const LS = sampleResult([sampleLsRun()]);
+
+/** Runners that must not be called, but for `some`. */
+function runners(some: Partial<Runners>): Runners {
+  return {
+    mapTouchUnmap: unreachable,
+    xfsLargeDir: unreachable,
+    xfsLs: unreachable,
+    ...some,
+  };
+}
+
+const FAKES = runners({ mapTouchUnmap: fakeRunner });
+const UNREACHABLE = runners({});
+
+function failWith(error: unknown): Runners {
+  const fail = (options: Pick<RunOptions, "onLog">) => {
     options.onLog?.("[    0.000000] Linux version 2.6.28");
     throw error;
   };
+  return { mapTouchUnmap: fail, xfsLargeDir: fail, xfsLs: fail };
 }
 
 /** What BUG() throws, without a kernel to throw it. */
@@ -48,9 +76,9 @@ function unreachable(): never {
   throw new Error("the runner was called");
 }
 
-Deno.test("run() prints the log, the table and the top of each layer", () => {
+Deno.test("run() prints the log, the table and the top of each layer", async () => {
   const io = new FakeIo();
-  assertEquals(run([], io, fakeRunner), 0);
+  assertEquals(await run([], io, FAKES), 0);
   const { stdout } = io;
   const parts = [
     "[    0.000000] Linux version 2.6.28\n\nmap-touch-unmap of 4 pages on opteron-2x4",
@@ -69,37 +97,37 @@ Deno.test("run() prints the log, the table and the top of each layer", () => {
   );
 });
 
-Deno.test("run() prints the same on standard output whatever the host is like", () => {
+Deno.test("run() prints the same on standard output whatever the host is like", async () => {
   for (const format of ["text", "json", "csv"]) {
     const slow = new FakeIo({}, true);
     slow.clockReads = 77;
     slow.columns = 20;
     const fast = new FakeIo();
-    run([`--format=${format}`], slow, fakeRunner);
-    run([`--format=${format}`], fast, fakeRunner);
+    await run([`--format=${format}`], slow, FAKES);
+    await run([`--format=${format}`], fast, FAKES);
     assertEquals(slow.stdout, fast.stdout);
   }
 });
 
-Deno.test("run() prints JSON and CSV without a log", () => {
+Deno.test("run() prints JSON and CSV without a log", async () => {
   const json = new FakeIo();
-  assertEquals(run(["--format=json"], json, fakeRunner), 0);
+  assertEquals(await run(["--format=json"], json, FAKES), 0);
   assertEquals(JSON.parse(json.stdout), RESULT);
   const csv = new FakeIo();
-  assertEquals(run(["--format=csv"], csv, fakeRunner), 0);
+  assertEquals(await run(["--format=csv"], csv, FAKES), 0);
   assertEquals(csv.stdout.split("\n").length, 6);
 });
 
-Deno.test("run() --quiet leaves the results", () => {
+Deno.test("run() --quiet leaves the results", async () => {
   const io = new FakeIo({}, true);
-  assertEquals(run(["--quiet"], io, fakeRunner), 0);
+  assertEquals(await run(["--quiet"], io, FAKES), 0);
   assert(io.stdout.startsWith("map-touch-unmap of"), io.stdout);
   assertEquals(io.stderr, "");
 });
 
-Deno.test("run() draws a bar on a terminal, and wipes it before anything else", () => {
+Deno.test("run() draws a bar on a terminal, and wipes it before anything else", async () => {
   const io = new FakeIo({}, true);
-  run([], io, fakeRunner);
+  await run([], io, FAKES);
   const clear = "\r\x1b[K";
   assertEquals(io.stderr.split(clear).map((part) => part.slice(0, 3)), [
     "",
@@ -110,9 +138,9 @@ Deno.test("run() draws a bar on a terminal, and wipes it before anything else", 
   ]);
 });
 
-Deno.test("run() hands the runner what was asked for", () => {
+Deno.test("run() hands the runner what was asked for", async () => {
   let seen: RunOptions | null = null;
-  run(
+  await run(
     [
       "--threads=2",
       "--ops=5",
@@ -122,10 +150,12 @@ Deno.test("run() hands the runner what was asked for", () => {
       "--vmap=rewrite",
     ],
     new FakeIo(),
-    (options) => {
-      seen = options;
-      return RESULT;
-    },
+    runners({
+      mapTouchUnmap(options) {
+        seen = options;
+        return RESULT;
+      },
+    }),
   );
   const { spec, params, onLog, onProgress, ...rest } = seen! as RunOptions;
   assertEquals(spec.name, "opteron-2x4");
@@ -145,7 +175,7 @@ Deno.test("run() hands the runner what was asked for", () => {
   });
 });
 
-Deno.test("run() answers a mistake with one line, exit code 2, and no boot", () => {
+Deno.test("run() answers a mistake with one line, exit code 2, and no boot", async () => {
   const mistakes = [
     ["--cpus=0"],
     ["--machine=nope"],
@@ -158,7 +188,7 @@ Deno.test("run() answers a mistake with one line, exit code 2, and no boot", () 
   ];
   for (const args of mistakes) {
     const io = new FakeIo();
-    assertEquals(run(args, io, unreachable), 2);
+    assertEquals(await run(args, io, UNREACHABLE), 2);
     assertEquals(io.stdout, "");
     assert(/^vmaplab: Cannot .*: .*\n$/.test(io.stderr), io.stderr);
     assert(!io.stderr.includes("\x1b"), io.stderr);
@@ -166,9 +196,9 @@ Deno.test("run() answers a mistake with one line, exit code 2, and no boot", () 
   }
 });
 
-Deno.test("run() --help prints help and boots nothing", () => {
+Deno.test("run() --help prints help and boots nothing", async () => {
   const io = new FakeIo();
-  assertEquals(run(["--help"], io, unreachable), 0);
+  assertEquals(await run(["--help"], io, UNREACHABLE), 0);
   assertEquals(io.stderr, "");
   for (
     const word of ["--machine=", "opteron-2x4", "vmap.quirk", "posted-search"]
@@ -179,9 +209,9 @@ Deno.test("run() --help prints help and boots nothing", () => {
   assertEquals(long, []);
 });
 
-Deno.test("run() ends the log with the oops, exit code 1", () => {
+Deno.test("run() ends the log with the oops, exit code 1", async () => {
   const io = new FakeIo();
-  assertEquals(run(["--seed=42"], io, failWith(kernelBug())), 1);
+  assertEquals(await run(["--seed=42"], io, failWith(kernelBug())), 1);
   assertEquals(
     io.stdout,
     `\
@@ -204,26 +234,26 @@ Deno.test("run() ends the log with the oops, exit code 1", () => {
   );
 });
 
-Deno.test("run() keeps an oops off standard output where no log shows", () => {
+Deno.test("run() keeps an oops off standard output where no log shows", async () => {
   for (const args of [["--format=json"], ["--format=csv"], ["--quiet"]]) {
     const io = new FakeIo();
-    assertEquals(run(args, io, failWith(kernelBug())), 1);
+    assertEquals(await run(args, io, failWith(kernelBug())), 1);
     assertEquals(io.stdout, "");
     assertStringIncludes(io.stderr, "Call Trace:\n[    0.001000]  vb_free\n");
   }
 });
 
-Deno.test("run() reports a deadlock as an oops", () => {
+Deno.test("run() reports a deadlock as an oops", async () => {
   const io = new FakeIo();
   const error = new Deadlock("deadlock: no CPU can go on", []);
-  assertEquals(run([], io, failWith(error)), 1);
+  assertEquals(await run([], io, failWith(error)), 1);
   assertStringIncludes(io.stdout, "BUG: deadlock: no CPU can go on\n");
 });
 
-Deno.test("run() owns up to a bug of its own, exit code 1", () => {
+Deno.test("run() owns up to a bug of its own, exit code 1", async () => {
   for (const error of [new TypeError("x is\nundefined"), "a string"]) {
     const io = new FakeIo();
-    assertEquals(run([], io, failWith(error)), 1);
+    assertEquals(await run([], io, failWith(error)), 1);
     assert(
       io.stderr.startsWith(
         "vmaplab: Cannot finish the run as vmaplab itself failed, which is a bug to report: ",
@@ -233,12 +263,123 @@ Deno.test("run() owns up to a bug of its own, exit code 1", () => {
   }
 });
 
-Deno.test("run() stops without a word when nobody reads its output", () => {
+Deno.test("run() stops without a word when nobody reads its output", async () => {
   for (const writes of [0, 1]) {
     const io = new FakeIo();
     io.writesLeft = writes;
-    assertEquals(run([], io, fakeRunner), 141);
+    assertEquals(await run([], io, FAKES), 141);
     assertEquals(io.stderr, "");
   }
-  assertEquals(run([], new FakeIo(), failWith(new OutputClosed())), 141);
+  assertEquals(await run([], new FakeIo(), failWith(new OutputClosed())), 141);
+});
+
+Deno.test("run() prints both profiles of xfs-large-dir, and hands over the embedded image", async () => {
+  let seen: XfsLargeDirOptions | null = null;
+  const io = new FakeIo();
+  const code = await run(
+    ["--workload=xfs-large-dir", "--threads=8", "--ops=3"],
+    io,
+    runners({
+      xfsLargeDir(options) {
+        seen = options;
+        return LARGE_DIR;
+      },
+    }),
+  );
+  assertEquals(code, 0, io.stderr);
+  const parts = [
+    "\nxfs-large-dir on opteron-2x4: ",
+    "speed-up",
+    "\n\nvmlist, 64 threads: profile",
+    "\n\nrewrite, 64 threads: profile",
+  ];
+  const places = parts.map((part) => io.stdout.indexOf(part));
+  assert(places.every((at) => at >= 0), io.stdout);
+  assertEquals(places, [...places].sort((a, b) => a - b));
+  const { threads, ops, layers, path, disk, directories } =
+    seen! as XfsLargeDirOptions;
+  assertEquals([threads, ops, layers], [[8], 3, ["vmlist", "rewrite"]]);
+  assertEquals([path, disk.sizeBytes], ["/tree", 300 * 2 ** 20]);
+  assert(directories!.length > 64);
+});
+
+Deno.test("run() gives xfs-ls a disk from a file, and prints its names in each form", async () => {
+  const seen: XfsLsOptions[] = [];
+  const xfsLs = (options: XfsLsOptions) => {
+    seen.push(options);
+    return LS;
+  };
+  const print = async (...args: string[]) => {
+    const io = new FakeIo({ "a.img": new Uint8Array(1024).fill(1) });
+    const all = ["--workload=xfs-ls", "--disk=a.img", "--path=/names", ...args];
+    assertEquals(await run(all, io, runners({ xfsLs })), 0, io.stderr);
+    return io;
+  };
+  const text = await print();
+  assertEquals(
+    text.stdout,
+    `
+ 131  a
+4096  b\\x0a"\\\\,\u00e9
+ 132  caf\\xe9
+`,
+  );
+  assertEquals(
+    text.stderr,
+    "vmaplab: 3 names in 1.0 s on this host, 3 names/s\n",
+  );
+  const [{ layers, path, disk }] = seen;
+  assertEquals([layers, path, disk.sizeBytes], [["rewrite"], "/names", 1024]);
+  assertEquals(JSON.parse((await print("--format=json")).stdout), LS);
+  assertEquals((await print("--format=csv")).stdout.split("\n")[0].split(","), [
+    ..."schema machine cpus seed workload vmap path ino name name_hex".split(
+      " ",
+    ),
+  ]);
+});
+
+Deno.test("run() says in one line why a disk image will not do, exit code 2", async () => {
+  const files = {
+    "odd.img": new Uint8Array(1000),
+    "cut.gz": new Uint8Array([0x1f, 0x8b, 8, 0, 0]),
+    "dir": new ReadError("a directory", "Is a directory"),
+    "my disk": new ReadError("no permission", "Requires read access"),
+  };
+  const cases: [string, string][] = [
+    ["none.img", 'Cannot read disk image "none.img": there is no such file'],
+    ["dir", 'Cannot read disk image "dir": it is a directory'],
+    [
+      "my disk",
+      "Cannot read disk image \"my disk\": this takes permission: run deno run '--allow-read=my disk' boot/cli/main.ts --workload=xfs-ls '--disk=my disk'",
+    ],
+    [
+      "odd.img",
+      'Cannot use disk image "odd.img" as its size must be a multiple of 512 bytes, and not 0: current value is 1000',
+    ],
+  ];
+  for (const [disk, message] of cases) {
+    const io = new FakeIo(files);
+    const args = ["--workload=xfs-ls", `--disk=${disk}`];
+    assertEquals(await run(args, io, UNREACHABLE), 2);
+    assertEquals([io.stdout, io.stderr], ["", `vmaplab: ${message}\n`]);
+  }
+  const io = new FakeIo(files);
+  const args = ["--workload=xfs-ls", "--disk=cut.gz"];
+  assertEquals(await run(args, io, UNREACHABLE), 2);
+  assert(
+    io.stderr.startsWith(
+      'vmaplab: Cannot use disk image "cut.gz" as its gzip data must be whole: ',
+    ),
+    io.stderr,
+  );
+});
+
+Deno.test("run() says what a workload could not do, exit code 1", async () => {
+  const error = new WorkloadError('Cannot list "/x": ENOENT', ["XFS: bad"]);
+  for (const [args, log] of [[[], ""], [["--quiet"], "XFS: bad\n"]] as const) {
+    const io = new FakeIo();
+    const all = ["--workload=xfs-ls", ...args];
+    assertEquals(await run(all, io, failWith(error)), 1);
+    assertEquals(io.stderr, `${log}vmaplab: Cannot list "/x": ENOENT\n`);
+  }
 });

@@ -18,12 +18,20 @@ Usage: deno task boot [OPTION]...
   --machine=NAME|FILE  machine to emulate (default ${Object.keys(PRESETS)[0]})
   --cpus=N             number of CPUs, 1..4096 (default: the machine's)
   --threads=N[,N]...   threads to run with, each 1..CPUs (default: powers of
-                       two up to the CPUs, and all CPUs)
-  --vmap=NAME[,NAME]   vmap layers to run (default ${DEFAULT_LAYERS.join(",")})
-  --workload=NAME      ${WORKLOADS.join(", ")}
+                       two up to the CPUs, and all CPUs; xfs-large-dir: one a
+                       CPU)
+  --vmap=NAME[,NAME]   vmap layers to run (default ${DEFAULT_LAYERS.join(",")};
+                       xfs-ls: one, rewrite)
+  --workload=NAME      ${WORKLOADS.join(", ")} (default
+                       ${WORKLOADS[0]})
   --pages=N            pages of one mapping (default ${DEFAULT_PAGES})
   --ops=N              operations of each thread (default: enough for several
                        purges where a layer is lazy)
+  --disk=FILE          for the xfs workloads: image of a disk, raw, gzipped, or
+                       an xfs_metadump (default: a small one that is built in)
+  --path=/DIR          for the xfs workloads: directory to list (default /), or
+                       with directories to look names up in (default: /tree of
+                       the image that is built in, / of others)
   --api=ram|vmap       map by vm_map_ram() or by vmap() (default: as in 2008,
                        vmap() on vmlist and vm_map_ram() on rewrite)
   --append="..."       kernel command line, see below
@@ -54,7 +62,8 @@ ${rows(QUIRKS.map(({ name, summary }) => [name, summary]))}
 
 Results go to standard output and depend on the arguments alone; progress and
 host times go to standard error. Exit code: 0 = done, 1 = the emulated kernel
-oopsed, 2 = the command line is wrong, 141 = nobody reads the output.
+oopsed or could not do it, 2 = the command line is wrong, 141 = nobody reads the
+output.
 `;
 }
 

@@ -8,6 +8,8 @@ import { type Io, OutputClosed, ReadError, type ReadFailure } from "./io.ts";
 const DEFAULT_COLUMNS = 80;
 /** Pause before a full pipe is tried again, milliseconds. */
 const RETRY_MS = 1;
+/** Bytes of a file that are read at a time. */
+const CHUNK_BYTES = 2 ** 20;
 
 /** The host. */
 export const host: Io = {
@@ -24,10 +26,43 @@ export const host: Io = {
     try {
       return Deno.readTextFileSync(path);
     } catch (error) {
-      throw new ReadError(readFailure(error), String(error));
+      throw readError(error);
+    }
+  },
+  async open(path) {
+    try {
+      // A directory can be opened, but not read.
+      if ((await Deno.stat(path)).isDirectory) {
+        throw new Deno.errors.IsADirectory(path);
+      }
+      return streamOf(await Deno.open(path));
+    } catch (error) {
+      throw readError(error);
     }
   },
 };
+
+/** The file's bytes; closes it at its end. */
+function streamOf(file: Deno.FsFile): ReadableStream<Uint8Array> {
+  return new ReadableStream({
+    async pull(controller) {
+      try {
+        const chunk = new Uint8Array(CHUNK_BYTES);
+        const length = await file.read(chunk);
+        if (length !== null) {
+          controller.enqueue(chunk.subarray(0, length));
+          return;
+        }
+        file.close();
+        controller.close();
+      } catch (error) {
+        file.close();
+        controller.error(readError(error));
+      }
+    },
+    cancel: () => file.close(),
+  });
+}
 
 /** @returns Whether all was written; `false` = the reader has gone. */
 function writeAll(
@@ -54,6 +89,10 @@ function consoleColumns(): number {
   } catch {
     return DEFAULT_COLUMNS; // no terminal
   }
+}
+
+function readError(error: unknown): ReadError {
+  return new ReadError(readFailure(error), String(error));
 }
 
 function readFailure(error: unknown): ReadFailure {

@@ -24,6 +24,13 @@ export interface Io {
    * @throws {ReadError} If it cannot be read.
    */
   readText(path: string): string;
+  /**
+   * The bytes of a file, bit by bit; reading them may fail with a
+   * {@linkcode ReadError}, too.
+   *
+   * @throws {ReadError} If it cannot be opened.
+   */
+  open(path: string): Promise<ReadableStream<Uint8Array>>;
 }
 
 /** Whoever read standard output has gone: the run ends without a word. */

@@ -4,6 +4,7 @@ import type { MachineSpec } from "../../arch/hw/spec.ts";
 import { SpecError, validateSpec } from "../../arch/hw/validate.ts";
 import { type Io, ReadError } from "./io.ts";
 import { jsonErrorAt } from "./json_position.ts";
+import { readProblem } from "./read_problem.ts";
 import { badChoice, UsageError } from "./usage.ts";
 
 /**
@@ -43,28 +44,6 @@ function readMachine(path: string, args: readonly string[], io: Io): string {
   }
 }
 
-function readProblem(
-  error: ReadError,
-  path: string,
-  args: readonly string[],
-): string {
-  switch (error.failure) {
-    case "missing":
-      return "there is no such file";
-    case "a directory":
-      return "it is a directory";
-    case "denied":
-      return "the operating system denies it";
-    case "no permission":
-      return `this takes permission: run ${
-        ["deno", "run", `--allow-read=${path}`, "boot/cli/main.ts", ...args]
-          .map(shellQuote).join(" ")
-      }`;
-    default:
-      return error.message;
-  }
-}
-
 function parseMachine(text: string, path: string): MachineSpec {
   const file = `machine file ${JSON.stringify(path)}`;
   const problem = jsonErrorAt(text);
@@ -85,10 +64,4 @@ function parseMachine(text: string, path: string): MachineSpec {
 function named(spec: MachineSpec, path: string): MachineSpec {
   if (!Object.hasOwn(PRESETS, spec.name)) return spec;
   return { ...spec, name: path.replace(/^.*[/\\]/, "") };
-}
-
-/** `word` as a POSIX shell reads it back. */
-function shellQuote(word: string): string {
-  if (/^[\w@%+=:,./-]+$/.test(word)) return word;
-  return `'${word.replaceAll("'", `'\\''`)}'`;
 }

@@ -1,9 +1,9 @@
 /**
  * `deno task boot`: the entry point. Needs no permission, except to read a
- * `--machine=` file.
+ * `--machine=` or `--disk=` file.
  */
-import { runBoot } from "../run.ts";
 import { run } from "./command.ts";
 import { host } from "./host.ts";
+import { RUNNERS } from "./workloads.ts";
 
-if (import.meta.main) Deno.exit(run(Deno.args, host, runBoot));
+if (import.meta.main) Deno.exit(await run(Deno.args, host, RUNNERS));

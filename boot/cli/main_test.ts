@@ -70,3 +70,32 @@ Deno.test({
     assert(stderr.startsWith("vmaplab: Cannot use --threads"), stderr);
   },
 });
+
+Deno.test({
+  name: "main.ts runs on the embedded disk without permissions",
+  ignore: !mayRun,
+  fn() {
+    const args = ["--workload=xfs-ls", "--path=/names", "--format=json"];
+    const { code, stdout, stderr } = main(...args);
+    assertEquals(code, 0, stderr);
+    const [run] = JSON.parse(stdout).runs;
+    assertEquals([run.workload, run.path, run.entries.length], [
+      "xfs-ls",
+      "/names",
+      10,
+    ]);
+  },
+});
+
+Deno.test({
+  name: "main.ts says which permission a disk image takes",
+  ignore: !mayRun,
+  fn() {
+    const { code, stderr } = main("--workload=xfs-ls", "--disk=my.img");
+    assertEquals(code, 2);
+    assertEquals(
+      stderr,
+      'vmaplab: Cannot read disk image "my.img": this takes permission: run deno run --allow-read=my.img boot/cli/main.ts --workload=xfs-ls --disk=my.img\n',
+    );
+  },
+});

@@ -13,9 +13,9 @@ import {
   ParamError,
   parseCommandLine,
   type ParsedCommandLine,
-  sizeText,
 } from "../params.ts";
 import type { Io } from "./io.ts";
+import { checkPages, checkVmalloc } from "./limits.ts";
 import { findMachine } from "./machine_option.ts";
 import { badChoice, badValue, UsageError } from "./usage.ts";
 
@@ -26,12 +26,16 @@ export interface BootCommand {
   readonly params: KernelParams;
   /** Kernel command line as given. */
   readonly commandLine: string;
-  readonly workload: string;
+  readonly workload: Workload;
   readonly layers: readonly string[];
   readonly threads: readonly number[];
   readonly pages: number;
   readonly ops: number | null;
   readonly api: "ram" | "vmap" | null;
+  /** File with a disk's image; `null` = the embedded one. */
+  readonly disk: string | null;
+  /** Directory on the disk; `null` = the workload's own choice. */
+  readonly path: string | null;
   readonly format: Format;
   /** No boot log, no progress, no rates. */
   readonly quiet: boolean;
@@ -46,7 +50,13 @@ export const FORMATS = ["text", "json", "csv"] as const;
 export type Format = typeof FORMATS[number];
 
 /** Workloads that `--workload=` names, the default first. */
-export const WORKLOADS = ["map-touch-unmap"] as const;
+export const WORKLOADS = [
+  "map-touch-unmap",
+  "xfs-large-dir",
+  "xfs-ls",
+] as const;
+/** One of {@linkcode WORKLOADS}. */
+export type Workload = typeof WORKLOADS[number];
 /** Layers that run by default: 2.6.27's, then 2.6.28's. */
 export const DEFAULT_LAYERS: readonly string[] = ["vmlist", "rewrite"];
 /** Pages of a mapping by default, as measured in 2008. */
@@ -67,6 +77,8 @@ const VALUE_FLAGS = [
   "pages",
   "ops",
   "api",
+  "disk",
+  "path",
   "append",
   "seed",
   "format",
@@ -74,6 +86,16 @@ const VALUE_FLAGS = [
 const SWITCHES = ["quiet", "help"] as const;
 
 type ValueFlag = typeof VALUE_FLAGS[number];
+
+/** Options that go with some workloads alone. */
+const WORKLOADS_OF: Partial<Record<ValueFlag, readonly Workload[]>> = {
+  threads: ["map-touch-unmap", "xfs-large-dir"],
+  ops: ["map-touch-unmap", "xfs-large-dir"],
+  pages: ["map-touch-unmap"],
+  api: ["map-touch-unmap"],
+  disk: ["xfs-large-dir", "xfs-ls"],
+  path: ["xfs-large-dir", "xfs-ls"],
+};
 /** Values of each flag, in order; empty = it was not given. */
 type Flags = Record<ValueFlag, string[]> & Record<"quiet" | "help", boolean>;
 
@@ -91,15 +113,19 @@ export function parseOptions(args: readonly string[], io: Io): Command {
     only(flags, "workload") ?? WORKLOADS[0],
     WORKLOADS,
   );
+  checkGoesWith(flags, workload);
   const commandLine = flags.append.join(" ");
   const parsed = kernelParams(commandLine);
   const spec = machine(flags, args, io);
   const params = { ...parsed.params, seed: seed(flags, parsed) };
-  const layers = vmapLayers(flags, parsed);
-  const threads = threadCounts(flags, spec, params);
+  const layers = vmapLayers(flags, parsed, workload);
+  const threads = threadCounts(flags, spec, params, workload);
   const pages = integer("--pages", only(flags, "pages"), 1, MAX_PAGES) ??
     DEFAULT_PAGES;
-  checkFits(spec, params, threads, pages);
+  checkVmalloc(spec, params);
+  if (workload === "map-touch-unmap") {
+    checkPages(spec, params, threads, pages);
+  }
   const api = only(flags, "api");
   return {
     kind: "boot",
@@ -112,6 +138,8 @@ export function parseOptions(args: readonly string[], io: Io): Command {
     pages,
     ops: integer("--ops", only(flags, "ops"), 1, MAX_OPS),
     api: api === null ? null : oneOf("--api", api, APIS),
+    disk: disk(flags),
+    path: path(flags),
     format,
     quiet: flags.quiet,
   };
@@ -212,16 +240,23 @@ function seed(flags: Flags, { params }: ParsedCommandLine): number {
     params.seed;
 }
 
-/** `--vmap=` comes before `vmap=` of the kernel command line. */
+/** `--vmap=` comes before `vmap=` of the kernel command line. xfs-ls compares nothing: one layer. */
 function vmapLayers(
   flags: Flags,
   { params, given }: ParsedCommandLine,
+  workload: Workload,
 ): readonly string[] {
   const value = only(flags, "vmap");
-  if (value === null) return given.has("vmap") ? [params.vmap] : DEFAULT_LAYERS;
+  const one = workload === "xfs-ls";
+  if (value === null) {
+    return one || given.has("vmap") ? [params.vmap] : DEFAULT_LAYERS;
+  }
   const names = value.split(",");
   for (const name of names) oneOf("--vmap", name, Object.keys(VMAP_LAYERS));
   checkOnce("--vmap", names, value);
+  if (one && names.length > 1) {
+    throw badValue("--vmap", `name one layer with ${workload}`, value);
+  }
   return names;
 }
 
@@ -229,11 +264,14 @@ function threadCounts(
   flags: Flags,
   spec: MachineSpec,
   params: KernelParams,
+  workload: Workload,
 ): readonly number[] {
   const present = cpusOf(spec);
   const cpus = Math.min(present, params.nr_cpus ?? present);
   const value = only(flags, "threads");
-  if (value === null) return defaultThreads(cpus);
+  if (value === null) {
+    return workload === "map-touch-unmap" ? defaultThreads(cpus) : [cpus];
+  }
   const limit = `, the CPUs of ${spec.name}${
     cpus < present ? " with nr_cpus" : ""
   }`;
@@ -260,48 +298,33 @@ function checkOnce(
   throw badValue(option, "name each item once", value);
 }
 
-/** Refuses what the kernel would only panic about, or worse, quietly cut down. */
-function checkFits(
-  spec: MachineSpec,
-  params: KernelParams,
-  threads: readonly number[],
-  pages: number,
-): void {
-  const { vmalloc_bytes, mem_bytes } = params;
-  const { min, max } = vmallocLimits(spec);
-  if (
-    vmalloc_bytes !== null && !(vmalloc_bytes >= min && vmalloc_bytes <= max)
-  ) {
+/** Refuses an option that says nothing to `workload`. */
+function checkGoesWith(flags: Flags, workload: Workload): void {
+  for (const name of VALUE_FLAGS) {
+    const fitting = WORKLOADS_OF[name];
+    if (flags[name].length === 0 || fitting === undefined) continue;
+    if (fitting.includes(workload)) continue;
     throw new UsageError(
-      new ParamError(
-        "vmalloc",
-        `${sizeText(min)} to ${sizeText(max)} on ${spec.name}`,
-        sizeText(vmalloc_bytes),
-      ).message,
+      `Cannot use --${name} as it goes with --workload=${
+        fitting.join(" or --workload=")
+      } alone: current workload is ${JSON.stringify(workload)}`,
     );
   }
-  const ram = spec.memory.bytesPerNode * spec.topology.nodes;
-  const memory = Math.min(ram, mem_bytes ?? ram);
-  const most = Math.max(...threads);
-  const room = Math.floor(memory / 2 / 2 ** spec.paging.pageShift / most);
-  if (pages <= room) return;
-  throw badValue(
-    "--pages",
-    `be at most ${room}, so that ${most} thread${
-      most === 1 ? " fits" : "s fit"
-    } in half the memory`,
-    String(pages),
-  );
 }
 
-/** What `vmalloc=` may be on `spec`, bytes. On i386 low memory gives way to it. */
-function vmallocLimits(spec: MachineSpec): { min: number; max: number } {
-  const { vmallocStart, vmallocEnd, directMapStart } = spec.layout;
-  const MiB = 2 ** 20;
-  if (spec.paging.format === "i386-pae") {
-    const direct = 2 ** 32 - Number(directMapStart);
-    return { min: 32 * MiB, max: Math.max(32 * MiB, direct / 2) };
-  }
-  const space = Number(vmallocEnd) - Number(vmallocStart);
-  return { min: MiB, max: Math.floor(space / MiB) * MiB };
+function disk(flags: Flags): string | null {
+  const value = only(flags, "disk");
+  if (value === "") throw badValue("--disk", "be the path of a file", value);
+  return value;
+}
+
+function path(flags: Flags): string | null {
+  const value = only(flags, "path");
+  if (value === null || value.startsWith("/")) return value;
+  const hint = value === "" ? "/" : `/${value}`;
+  throw badValue(
+    "--path",
+    `start with / (nearest is ${JSON.stringify(hint)})`,
+    value,
+  );
 }

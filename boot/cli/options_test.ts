@@ -25,6 +25,8 @@ Deno.test("parseOptions() of nothing is the benchmark of 2008", () => {
     pages: 4,
     ops: null,
     api: null,
+    disk: null,
+    path: null,
     format: "text",
     quiet: false,
   });
@@ -78,6 +80,17 @@ Deno.test("parseOptions() shows help whatever else is asked", () => {
   for (const args of [["--help"], ["-h"], ["--cpus=0", "--help"]]) {
     assertEquals(parseOptions(args, new FakeIo()).kind, "help");
   }
+});
+
+Deno.test("parseOptions() of an XFS workload has defaults of its own", () => {
+  const ls = parse("--workload=xfs-ls", "--disk=a.img", "--path=/b/c");
+  assertEquals([ls.disk, ls.path, ls.layers], ["a.img", "/b/c", ["rewrite"]]);
+  assertEquals(parse("--workload=xfs-ls", "--vmap=vmlist").layers, ["vmlist"]);
+  const largeDir = parse("--workload=xfs-large-dir", "--cpus=6");
+  assertEquals([largeDir.threads, largeDir.disk], [[6], null]);
+  assertEquals(largeDir.layers, ["vmlist", "rewrite"]);
+  const some = parse("--workload=xfs-large-dir", "--threads=1,4", "--ops=7");
+  assertEquals([some.threads, some.ops], [[1, 4], 7]);
 });
 
 Deno.test("defaultThreads() are powers of two, and all CPUs", () => {
@@ -139,7 +152,35 @@ Deno.test("parseOptions() says in one line what is wrong", () => {
     ],
     [
       ["--workload=map"],
-      'Cannot use --workload as it must be one of map-touch-unmap (nearest is "map-touch-unmap"): current value is "map"',
+      'Cannot use --workload as it must be one of map-touch-unmap, xfs-large-dir, xfs-ls (nearest is "xfs-ls"): current value is "map"',
+    ],
+    [
+      ["--workload=xfs-ls", "--pages=4"],
+      'Cannot use --pages as it goes with --workload=map-touch-unmap alone: current workload is "xfs-ls"',
+    ],
+    [
+      ["--workload=xfs-large-dir", "--api=ram"],
+      'Cannot use --api as it goes with --workload=map-touch-unmap alone: current workload is "xfs-large-dir"',
+    ],
+    [
+      ["--workload=xfs-ls", "--threads=2"],
+      'Cannot use --threads as it goes with --workload=map-touch-unmap or --workload=xfs-large-dir alone: current workload is "xfs-ls"',
+    ],
+    [
+      ["--disk=x.img"],
+      'Cannot use --disk as it goes with --workload=xfs-large-dir or --workload=xfs-ls alone: current workload is "map-touch-unmap"',
+    ],
+    [
+      ["--workload=xfs-ls", "--disk="],
+      'Cannot use --disk as it must be the path of a file: current value is ""',
+    ],
+    [
+      ["--workload=xfs-ls", "--path=bigdir"],
+      'Cannot use --path as it must start with / (nearest is "/bigdir"): current value is "bigdir"',
+    ],
+    [
+      ["--workload=xfs-ls", "--vmap=vmlist,rewrite"],
+      'Cannot use --vmap as it must name one layer with xfs-ls: current value is "vmlist,rewrite"',
     ],
     [
       ["--pages=1.5"],
@@ -206,7 +247,7 @@ Deno.test("parseOptions() says in one line what is wrong", () => {
 
 Deno.test("parseOptions() either takes arguments or throws a UsageError", () => {
   const flag = fc.constantFrom(
-    ..."machine cpus threads vmap pages ops api append seed format quiet __proto__ constructor a.b"
+    ..."machine cpus threads vmap workload pages ops api disk path append seed format quiet __proto__ constructor a.b"
       .split(" "),
   );
   const arg = fc.oneof(

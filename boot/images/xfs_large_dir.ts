@@ -2,20 +2,18 @@
  * The embedded XFS image: unpacks it, and puts the list together of what must
  * be found in it.
  */
-import {
-  readImage,
-  type SparseImage,
-} from "../../kernel/drivers/block/image.ts";
+import type { SparseImage } from "../../kernel/drivers/block/image.ts";
 import { IMAGE, INODES } from "./_xfs_large_dir_data.ts";
+import { unpackImage } from "./packed_image.ts";
 import { xfsNames } from "./xfs_names.ts";
 
-/** One name, as stat() must find it. */
+/** One name, as lstat() must find it. */
 export interface ListedEntry {
   /** 1 to 255 bytes. */
   readonly name: Uint8Array;
   /** Inode number. */
   readonly ino: number;
-  /** Type and permissions as in `st_mode`; 0 = stat() finds something else, as of a symbolic link. */
+  /** Type and permissions as in `st_mode`. */
   readonly mode: number;
 }
 
@@ -36,9 +34,10 @@ export interface ListedImage {
 
 /** The embedded image. The list is by mkfs.xfs's protofile and xfs_db. */
 export async function xfsLargeDirImage(): Promise<ListedImage> {
-  const packed = Uint8Array.fromBase64(IMAGE);
-  const disk = await readImage(new Blob([packed]).stream());
-  return { disk, directories: listedDirectories() };
+  const packed = new Blob([Uint8Array.fromBase64(IMAGE)]).stream()
+    .pipeThrough(new DecompressionStream("gzip"));
+  const bytes = new Uint8Array(await new Response(packed).arrayBuffer());
+  return { disk: unpackImage(bytes), directories: listedDirectories() };
 }
 
 /** What is in the image. */

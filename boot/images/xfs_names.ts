@@ -4,10 +4,12 @@
  * it, and the workload checks what XFS finds against it, so neither of the two
  * learns names from our own reader.
  *
- * - `/bigdir`: a few thousand names, a directory with several data blocks and
- *   one of leaf entries.
- * - `/tree/00` to `/tree/3f`: 64 directories of one 64 KiB block each, for tasks
- *   that look names up in parallel: a directory's i_mutex lets one of them in.
+ * - `/bigdir`: a few thousand names of the usual length.
+ * - `/tree/00` to `/tree/3f`: 64 directories, for tasks that look names up in
+ *   parallel: a directory's i_mutex lets one of them in. Names are long, so that
+ *   each takes two data blocks of 64 KiB and one of leaf entries: a lookup maps
+ *   one of either kind. (Short names would take 8000 to a directory, or stay in
+ *   a single block.)
  * - `/names`: names that are hard to print.
  */
 import { Rng } from "../../arch/sim/random.ts";
@@ -33,7 +35,9 @@ const SEED = 2008;
 const BIGDIR_NAMES = 3000;
 /** Directories under `/tree`. */
 export const TREE_DIRECTORIES = 64;
-const TREE_NAMES = 128;
+const TREE_NAMES = 640;
+/** Words before the number in each of a directory's names: some 90 characters. */
+const TREE_WORDS = 14;
 const DIRECTORY_MODE = S_IFDIR | 0o755;
 const FILE_MODES = [0o644, 0o644, 0o600, 0o755];
 const WORDS =
@@ -49,7 +53,7 @@ export function xfsNames(): NamedDirectory[] {
   for (let i = 0; i < TREE_DIRECTORIES; i++) {
     treeDirectories.push({
       path: `/tree/${treeName(i)}`,
-      entries: files(rng, TREE_NAMES),
+      entries: longFiles(rng, TREE_NAMES),
     });
   }
   return [
@@ -83,6 +87,17 @@ function files(rng: Rng, count: number): NamedEntry[] {
     });
   }
   return entries;
+}
+
+/** Names that differ in a number, all of one mode. */
+function longFiles(rng: Rng, count: number): NamedEntry[] {
+  const words = Array.from({ length: TREE_WORDS }, () => pick(rng, WORDS));
+  const suffix = pick(rng, SUFFIXES);
+  const mode = S_IFREG | pick(rng, FILE_MODES);
+  return Array.from({ length: count }, (_, i) => {
+    const number = String(i).padStart(4, "0");
+    return { name: bytes(`${words.join("-")}-${number}.${suffix}`), mode };
+  });
 }
 
 /** A byte, the longest, not ASCII, not UTF-8, controls, what CSV and shells quote. */

@@ -9,8 +9,8 @@
  * that time. The uuid is fixed, and times are set by xfs_db, so the same
  * xfsprogs makes the same bytes; another version may lay them out otherwise.
  */
+import { packImage } from "../../boot/images/packed_image.ts";
 import { type NamedDirectory, xfsNames } from "../../boot/images/xfs_names.ts";
-import { packMetadump } from "./metadump.ts";
 import { type DbEntry, mkfs, xfsDbList, xfsDbWrite } from "./xfsprogs.ts";
 
 /** What mkfs.xfs is asked for. */
@@ -31,7 +31,7 @@ const OUT = new URL(
 );
 
 /** A new image in the file `path`. @returns What xfs_db finds in each directory. */
-export async function makeImage(
+async function makeImage(
   path: string,
   directories: readonly NamedDirectory[],
 ): Promise<DbEntry[][]> {
@@ -92,7 +92,7 @@ async function main(): Promise<void> {
   const path = `${folder}/image`;
   const directories = xfsNames();
   const lists = await makeImage(path, directories);
-  const base64 = await gzipBase64(packMetadump(await Deno.readFile(path)));
+  const base64 = await gzipBase64(packImage(await Deno.readFile(path)));
   await Deno.remove(folder, { recursive: true });
   const inodes = directories.map((dir, i) =>
     `${dir.path} ${inodeRuns(dir, lists[i])}`
@@ -106,7 +106,7 @@ export const INODES = \`
 ${inodes.join("\n")}
 \`;
 
-/** The image: a metadump, gzip, base64. */
+/** The image: packImage(), gzip, base64. */
 export const IMAGE = \`
 ${base64.match(new RegExp(`.{1,${LINE_CHARS}}`, "g"))!.join("\n")}
 \`;
