@@ -40,8 +40,12 @@ import {
   type XfsBuftarg,
 } from "./xfs_buf.ts";
 import { xfs_verify_cksum } from "./crc32c.ts";
-import { XfsDabuf, XfsDaState } from "./xfs_da_types.ts";
-import { XFS_DA_STATE_BYTES, XFS_DABUF_BYTES } from "./xfs_da_types.ts";
+import {
+  XFS_DA_STATE_BYTES,
+  XFS_DABUF_BYTES,
+  XfsDabuf,
+  XfsDaState,
+} from "./xfs_da_types.ts";
 import { BBSHIFT, SB_BYTES, SB_CRC, XFS_SB_MAGIC } from "./xfs_format.ts";
 import { xfs_fs_clear_inode, xfs_iget } from "./xfs_iget.ts";
 import { XFS_INODE_BYTES, XfsInode } from "./xfs_inode_types.ts";
@@ -52,13 +56,12 @@ import {
   xfs_warn,
 } from "./xfs_message.ts";
 import { XfsMount, type XfsZones } from "./xfs_mount_types.ts";
+import { xfs_sb_from_disk, type XfsSb } from "./xfs_sb.ts";
 import {
   type SbLimits,
   xfs_check_sizes,
-  xfs_sb_from_disk,
   xfs_validate_sb,
-  type XfsSb,
-} from "./xfs_sb.ts";
+} from "./xfs_sb_check.ts";
 import { page_contents } from "./xfs_verify.ts";
 
 const INIT_XFS_FS = ksym("init_xfs_fs");
