@@ -21,14 +21,20 @@ import type { Cell } from "./hw/cell.ts";
 import type { CacheLine } from "./hw/line.ts";
 import {
   type MachineContext,
-  type OpEnd,
   OpKind,
   type PteRun,
   TICKET_MASK,
   TICKET_SHIFT,
+  type TicketLock,
 } from "./op.ts";
 
-export { MachineContext, Op, type OpEnd, OpKind, type PteRun } from "./op.ts";
+export {
+  MachineContext,
+  Op,
+  OpKind,
+  type PteRun,
+  type TicketLock,
+} from "./op.ts";
 export { enter, leave } from "./sim/context.ts";
 export type { Steps } from "./sim/steps.ts";
 export { ksym, type Sym } from "./sim/symbol.ts";
@@ -226,42 +232,37 @@ export function atomic_add_return(
   return t.op.begin(OpKind.ADD, cell as Cell<unknown>, null, value, 0);
 }
 
-/**
- * Takes a ticket of `cell` (next ticket in the high half, owner's in the low
- * half) and spins until it is up; then calls `end` with whether it had to wait.
- */
-export function ticket_lock(
-  t: MachineContext,
-  cell: Cell<number>,
-  end: OpEnd,
-): Steps<void> {
+/** Takes a ticket of `lock` and spins until it is up. */
+export function ticket_lock(t: MachineContext, lock: TicketLock): Steps<void> {
   const { op, cpu } = t;
+  const cell = lock.slock;
   const word = cell.value;
   const free = (word >>> TICKET_SHIFT) === (word & TICKET_MASK);
-  if (free && cpu.clock < cpu.limit) { // its turn already, and no wait
+  // Its turn already, and no wait.
+  if (free && cpu.clock < (lock.local ? cpu.ahead : cpu.limit)) {
     op.takeTicket(cpu, cell);
-    end.ended(t, false);
+    lock.taken(t, false);
     op.report(OpKind.TICKET_LOCK, cell, cell.value);
     return DONE;
   }
-  return t.op.begin(OpKind.TICKET_LOCK, cell as Cell<unknown>, null, end, 0);
+  return t.op.begin(OpKind.TICKET_LOCK, cell as Cell<unknown>, null, lock, 0);
 }
 
-/** Passes a ticket lock on, by an unlocked increment of the owner's half; then calls `end`. */
+/** Passes `lock` on, by an unlocked increment of the owner's half. */
 export function ticket_unlock(
   t: MachineContext,
-  cell: Cell<number>,
-  end: OpEnd,
+  lock: TicketLock,
 ): Steps<void> {
   const { op, cpu } = t;
+  const cell = lock.slock;
   // In its turn, not ahead of it: others may still ask while it is held, and
   // what they then spin and steal is most of a short lock's cost.
-  if (cpu.clock < cpu.limit) {
-    op.ticketUnlock(cpu, cell, end);
+  if (cpu.clock < (lock.local ? cpu.ahead : cpu.limit)) {
+    op.ticketUnlock(cpu, lock);
     op.report(OpKind.TICKET_UNLOCK, cell, 0);
     return DONE;
   }
-  return t.op.begin(OpKind.TICKET_UNLOCK, cell as Cell<unknown>, null, end, 0);
+  return t.op.begin(OpKind.TICKET_UNLOCK, cell as Cell<unknown>, null, lock, 0);
 }
 
 /**
@@ -455,7 +456,7 @@ export function write_line(t: MachineContext, line: CacheLine): Steps<void> {
  * ```
  */
 export function touch_read(t: MachineContext, line: CacheLine): void {
-  charge_cycles(t, t.machine.coherence.read(t.cpu, line));
+  t.spend(t.coherence.read(t.cpu, line));
 }
 
 /**
@@ -485,7 +486,7 @@ export function touch_read(t: MachineContext, line: CacheLine): void {
  * ```
  */
 export function touch_write(t: MachineContext, line: CacheLine): void {
-  charge_cycles(t, t.machine.coherence.write(t.cpu, line));
+  t.spend(t.coherence.write(t.cpu, line));
 }
 
 /**
