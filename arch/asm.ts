@@ -21,14 +21,20 @@ import type { Cell } from "./hw/cell.ts";
 import type { CacheLine } from "./hw/line.ts";
 import {
   type MachineContext,
-  type OpEnd,
   OpKind,
   type PteRun,
   TICKET_MASK,
   TICKET_SHIFT,
+  type TicketLock,
 } from "./op.ts";
 
-export { MachineContext, Op, type OpEnd, OpKind, type PteRun } from "./op.ts";
+export {
+  MachineContext,
+  Op,
+  OpKind,
+  type PteRun,
+  type TicketLock,
+} from "./op.ts";
 export { enter, leave } from "./sim/context.ts";
 export type { Steps } from "./sim/steps.ts";
 export { ksym, type Sym } from "./sim/symbol.ts";
@@ -251,42 +257,37 @@ export function atomic_add_unless(
   );
 }
 
-/**
- * Takes a ticket of `cell` (next ticket in the high half, owner's in the low
- * half) and spins until it is up; then calls `end` with whether it had to wait.
- */
-export function ticket_lock(
-  t: MachineContext,
-  cell: Cell<number>,
-  end: OpEnd,
-): Steps<void> {
+/** Takes a ticket of `lock` and spins until it is up. */
+export function ticket_lock(t: MachineContext, lock: TicketLock): Steps<void> {
   const { op, cpu } = t;
+  const cell = lock.slock;
   const word = cell.value;
   const free = (word >>> TICKET_SHIFT) === (word & TICKET_MASK);
-  if (free && cpu.clock < cpu.limit) { // its turn already, and no wait
+  // Its turn already, and no wait.
+  if (free && cpu.clock < (lock.local ? cpu.ahead : cpu.limit)) {
     op.takeTicket(cpu, cell);
-    end.ended(t, false);
+    lock.taken(t, false);
     op.report(OpKind.TICKET_LOCK, cell, cell.value);
     return DONE;
   }
-  return t.op.begin(OpKind.TICKET_LOCK, cell as Cell<unknown>, null, end, 0);
+  return t.op.begin(OpKind.TICKET_LOCK, cell as Cell<unknown>, null, lock, 0);
 }
 
-/** Passes a ticket lock on, by an unlocked increment of the owner's half; then calls `end`. */
+/** Passes `lock` on, by an unlocked increment of the owner's half. */
 export function ticket_unlock(
   t: MachineContext,
-  cell: Cell<number>,
-  end: OpEnd,
+  lock: TicketLock,
 ): Steps<void> {
   const { op, cpu } = t;
+  const cell = lock.slock;
   // In its turn, not ahead of it: others may still ask while it is held, and
   // what they then spin and steal is most of a short lock's cost.
-  if (cpu.clock < cpu.limit) {
-    op.ticketUnlock(cpu, cell, end);
+  if (cpu.clock < (lock.local ? cpu.ahead : cpu.limit)) {
+    op.ticketUnlock(cpu, lock);
     op.report(OpKind.TICKET_UNLOCK, cell, 0);
     return DONE;
   }
-  return t.op.begin(OpKind.TICKET_UNLOCK, cell as Cell<unknown>, null, end, 0);
+  return t.op.begin(OpKind.TICKET_UNLOCK, cell as Cell<unknown>, null, lock, 0);
 }
 
 /**
@@ -321,6 +322,49 @@ export function spin_until(
   want: number,
 ): Steps<number> {
   return t.op.begin(OpKind.SPIN, cell as Cell<unknown>, null, mask, want);
+}
+
+/**
+ * Spins until `cell` is `old`, tries to change it to `value` by a locked
+ * compare and exchange, and spins on if somebody else was faster: the loop of a
+ * test-and-set lock that has been found taken, which the engine runs without
+ * resuming the kernel code.
+ *
+ * A spinner sees the value that the line has when it arrives, not when it was
+ * asked for: whoever gets it after the first has taken the lock does not try.
+ *
+ * @example
+ * ```ts
+ * import {
+ *   boot,
+ *   Cell,
+ *   kthread_run,
+ *   spin_cmpxchg,
+ *   store,
+ * } from "@vmaplab/vmaplab";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const word = new Cell("word", 1); // taken
+ * boot().run(function* (t) {
+ *   yield* kthread_run(t, (self) => store(self, word, 0), "owner");
+ *   yield* spin_cmpxchg(t, word, 0, 7);
+ * });
+ * assertEquals(word.value, 7);
+ * ```
+ */
+export function spin_cmpxchg(
+  t: MachineContext,
+  cell: Cell<number>,
+  old: number,
+  value: number,
+): Steps<void> {
+  return t.op.begin(
+    OpKind.SPIN_CMPXCHG,
+    cell as Cell<unknown>,
+    null,
+    old,
+    value,
+  );
 }
 
 /**
@@ -480,7 +524,7 @@ export function write_line(t: MachineContext, line: CacheLine): Steps<void> {
  * ```
  */
 export function touch_read(t: MachineContext, line: CacheLine): void {
-  charge_cycles(t, t.machine.coherence.read(t.cpu, line));
+  t.spend(t.coherence.read(t.cpu, line));
 }
 
 /**
@@ -510,7 +554,7 @@ export function touch_read(t: MachineContext, line: CacheLine): void {
  * ```
  */
 export function touch_write(t: MachineContext, line: CacheLine): void {
-  charge_cycles(t, t.machine.coherence.write(t.cpu, line));
+  t.spend(t.coherence.write(t.cpu, line));
 }
 
 /**

@@ -13,7 +13,7 @@ import { CpuState } from "./sim/cpu.ts";
 import { Ready } from "./sim/ready.ts";
 import type { Steps } from "./sim/steps.ts";
 import type { Cell } from "./hw/cell.ts";
-import type { CacheLine } from "./hw/line.ts";
+import type { CacheLine, Coherence } from "./hw/line.ts";
 import type { Machine } from "./hw/machine.ts";
 
 /** Kinds of operation, as observers see them. */
@@ -40,6 +40,7 @@ export const OpKind = {
   TICKET_UNLOCK: 19,
   HOST: 20,
   ADD_UNLESS: 21,
+  SPIN_CMPXCHG: 22,
 } as const;
 
 const KIND_NAMES = Object.keys(OpKind);
@@ -198,7 +199,7 @@ export class Op implements PendingOp {
         if (!this.#ticketLock(cpu)) return false;
         break;
       case OpKind.TICKET_UNLOCK:
-        this.ticketUnlock(cpu, this.#cell as Cell<number>, this.#a as OpEnd);
+        this.ticketUnlock(cpu, this.#a as TicketLock);
         break;
       case OpKind.SPIN: {
         const cell = this.#cell as Cell<number>;
@@ -207,6 +208,10 @@ export class Op implements PendingOp {
         if ((cell.value & (this.#a as number)) === this.#b) break;
         return this.#park(cpu, cell.line);
       }
+      case OpKind.SPIN_CMPXCHG:
+        if (!this.#spinCmpxchg(cpu, this.#cell as Cell<number>)) return false;
+        result.value = undefined;
+        break;
       case OpKind.RELAX: {
         if (this.#state !== OpState.PARKED && this.#spins(cpu)) {
           this.#park(cpu, this.#spinLine!);
@@ -303,14 +308,15 @@ export class Op implements PendingOp {
   }
 
   /** `ticket_unlock()`'s store. */
-  ticketUnlock(cpu: Cpu, cell: Cell<number>, end: OpEnd): void {
+  ticketUnlock(cpu: Cpu, lock: TicketLock): void {
+    const cell = lock.slock;
     const owner = (cell.value + 1) & TICKET_MASK;
     this.#write(
       cpu,
       cell as Cell<unknown>,
       (cell.value & ~TICKET_MASK) | owner,
     );
-    end.ended(this.context, false);
+    lock.given(this.context);
   }
 
   /** `xadd`, then, if the ticket is not up, a spin. `#c`: 0 = to do, else ticket + 1. */
@@ -326,7 +332,20 @@ export class Op implements PendingOp {
     if ((cell.value & TICKET_MASK) !== this.#c - 1) {
       return this.#park(cpu, cell.line);
     }
-    (this.#a as OpEnd).ended(this.context, contended);
+    (this.#a as TicketLock).taken(this.context, contended);
+    return true;
+  }
+
+  /** One move of `spin_cmpxchg()`. `#c`: 0 = the line is to be fetched, 1 = it has arrived. */
+  #spinCmpxchg(cpu: Cpu, cell: Cell<number>): boolean {
+    if (this.#c === 0) {
+      this.#spend(this.machine.coherence.read(cpu, cell.line));
+      this.#c = 1;
+      return this.#pause(cpu);
+    }
+    this.#c = 0;
+    if (cell.value !== this.#a) return this.#park(cpu, cell.line);
+    this.#writeLocked(cpu, cell as Cell<unknown>, this.#b);
     return true;
   }
 
@@ -345,17 +364,26 @@ export class Op implements PendingOp {
   }
 
   #write(cpu: Cpu, cell: Cell<unknown>, value: unknown): void {
-    this.#spend(this.machine.coherence.write(cpu, cell.line));
+    const { line } = cell;
+    this.context.spend(this.context.coherence.write(cpu, line));
     cell.value = value;
-    const waiters = cell.line.waiters;
+    const { waiters } = line;
     if (waiters !== null && waiters.length > 0) {
-      this.machine.engine.wake(cell.line, cpu.clock);
+      this.machine.engine.wake(line, cpu.clock);
     }
   }
 
   #writeLocked(cpu: Cpu, cell: Cell<unknown>, value: unknown): void {
     this.#spend(this.machine.lockedCycles);
     this.#write(cpu, cell, value);
+  }
+
+  /** Goes on when it is this CPU's turn at its clock. */
+  #pause(cpu: Cpu): false {
+    if (this.#state !== OpState.PARKED) this.#waitingSince = cpu.clock;
+    cpu.waitingSince = this.#waitingSince;
+    this.machine.engine.pause(cpu);
+    return false;
   }
 
   #park(cpu: Cpu, line: CacheLine): false {
@@ -366,9 +394,16 @@ export class Op implements PendingOp {
   }
 }
 
-/** Told when an operation is done: what a lock books as acquired or released. */
-export interface OpEnd {
-  ended(t: MachineContext, contended: boolean): void;
+/** A ticket lock: its word, and who books that it is acquired or released. */
+export interface TicketLock {
+  /** Next ticket in the high half, owner's in the low half. */
+  readonly slock: Cell<number>;
+  /** Of a structure of one CPU that others rarely want: may run ahead as data does. */
+  readonly local: boolean;
+  /** `t` holds it from now on; `contended` = it had to wait. */
+  taken(t: MachineContext, contended: boolean): void;
+  /** `t` has let go of it. */
+  given(t: MachineContext): void;
 }
 
 /** Several page-table entries of one cache line, read or written as one operation. */
@@ -408,6 +443,8 @@ export class MachineContext extends Context {
   readonly cyclesBySym: Float64Array;
   /** The machine's, at hand for `charge()`. */
   readonly cyclesPerInstruction: number;
+  /** The machine's, at hand. */
+  readonly coherence: Coherence;
 
   /** A context that has not started. */
   constructor(readonly machine: Machine, name: string, isInterrupt: boolean) {
@@ -415,6 +452,7 @@ export class MachineContext extends Context {
     this.op = new Op(machine, this);
     this.cyclesBySym = machine.engine.cyclesBySym;
     this.cyclesPerInstruction = machine.cyclesPerInstruction;
+    this.coherence = machine.coherence;
   }
 
   /** Moves the CPU's clock on and charges the innermost call. Plain. */

@@ -187,7 +187,7 @@ export class Machine {
     size: number,
   ): number {
     const line = this.lineIn(frame, offset);
-    this.engine.advance(t, this.coherence.read(t.cpu, line));
+    t.spend(this.coherence.read(t.cpu, line));
     const paddr = frame.pfn * this.#pageBytes + offset;
     return this.memory.readNumber(paddr, size as AccessSize);
   }
@@ -201,7 +201,7 @@ export class Machine {
     value: number,
   ): void {
     const line = this.lineIn(frame, offset);
-    this.engine.advance(t, this.coherence.write(t.cpu, line));
+    t.spend(this.coherence.write(t.cpu, line));
     if (size === 8 && (offset & 7) === 0) { // the usual case, without a second look-up
       const words = frame.words ?? frame.back();
       words[offset >>> 2] = value;

@@ -10,7 +10,8 @@
  */
 import type { MachineContext } from "../op.ts";
 import type { Machine } from "./machine.ts";
-import type { Frame } from "./memory.ts";
+import type { Coherence } from "./line.ts";
+import type { Frame, PhysMemory } from "./memory.ts";
 import {
   printVaddr,
   PROT_ACCESSED,
@@ -72,13 +73,20 @@ export type FaultHandler = (
 /** Page numbers go to the TLB as 32 low bits and the rest: small integers, which the host does not allocate. */
 const PAGE_HIGH = 2 ** -32;
 
-/** What a walk found. */
+// See pte.ts on twins of exported constants.
+const WRITE = PROT_WRITE;
+const DIRTY = PROT_DIRTY;
+const ACCESSED = PROT_ACCESSED;
+const LARGE = PROT_LARGE;
+
+/** What a walk found: the entry's halves, and where it stands. */
 interface Walk {
-  pfn: number;
-  prot: number;
-  /** Table that holds the entry, and the entry's byte in it. */
+  lo: number;
+  hi: number;
+  level: number;
   table: Frame;
-  offset: number;
+  /** Of the entry's low half, in the table's words. */
+  word: number;
 }
 
 /**
@@ -114,6 +122,12 @@ export class Mmu {
   readonly #walkCaches: (WalkCache | undefined)[];
   readonly #leafLevel: number;
   readonly #stretchOfByte: number; // 1 / bytes under one last-level table
+  // The machine's, at hand.
+  readonly #memory: PhysMemory;
+  readonly #coherence: Coherence;
+  readonly #l2HitCycles: number;
+  readonly #walkCycles: number;
+  readonly #walkCachesUpper: boolean;
 
   /** Made with its machine. */
   constructor(readonly machine: Machine) {
@@ -126,10 +140,15 @@ export class Mmu {
     this.#pageBytes = 2 ** this.format.pageShift;
     this.#pageOfByte = 1 / this.#pageBytes;
     this.#frame = machine.memory.frame(0);
-    this.#walk = { pfn: 0, prot: 0, table: machine.memory.frame(0), offset: 0 };
+    this.#walk = { lo: 0, hi: 0, level: 0, table: this.#frame, word: 0 };
     this.#walkCaches = new Array(engine.cpus.length).fill(undefined);
     this.#leafLevel = this.format.levels.length - 1;
     this.#stretchOfByte = 1 / this.format.spanBytes(this.#leafLevel - 1);
+    this.#memory = machine.memory;
+    this.#coherence = machine.coherence;
+    this.#l2HitCycles = spec.tlb.l2HitCycles;
+    this.#walkCycles = spec.tlb.walkCycles;
+    this.#walkCachesUpper = spec.tlb.walkCachesUpper;
   }
 
   /** Loads CPU `id`'s root table register; flushes nothing. For use before that CPU has used its TLB. */
@@ -167,10 +186,11 @@ export class Mmu {
     size: number,
     write: boolean,
   ): number {
-    const vpn = Math.floor(vaddr * this.#pageOfByte);
-    const offset = (vaddr - vpn * this.#pageBytes) | 0;
-    const low = vpn | 0;
-    const high = (vpn * PAGE_HIGH) | 0;
+    // Of a safe integer, `| 0` keeps the low 32 bits.
+    const offset = (vaddr | 0) & (this.#pageBytes - 1);
+    const page = vaddr * this.#pageOfByte;
+    const low = page | 0;
+    const high = (page * PAGE_HIGH) | 0;
     if (offset + size > this.#pageBytes) {
       throw new RangeError(
         `Cannot access ${size} bytes at ${
@@ -182,17 +202,15 @@ export class Mmu {
     for (;;) {
       let slot = tlb.lookupSplit(low, high);
       if (slot < 0) slot = this.#fill(t, tlb, vaddr, low, high);
-      else if (tlb.lastLevel === 2) {
-        this.machine.engine.advance(t, this.machine.spec.tlb.l2HitCycles);
-      }
+      else if (tlb.lastLevel === 2) t.spend(this.#l2HitCycles);
       let reason: FaultReason = "not present";
       if (slot >= 0) {
         const flags = tlb.flagsAt(slot);
-        if (!write || (flags & PROT_WRITE) !== 0) {
-          if (write && (flags & PROT_DIRTY) === 0) {
+        if (!write || (flags & WRITE) !== 0) {
+          if (write && (flags & DIRTY) === 0) {
             this.#setDirty(t, tlb, slot, vaddr);
           }
-          this.#frame = this.machine.memory.frame(tlb.translate(slot, low));
+          this.#frame = this.#memory.frame(tlb.translate(slot, low));
           return offset;
         }
         reason = "write to read-only";
@@ -211,7 +229,9 @@ export class Mmu {
    */
   peek(root: number, vaddr: number): number {
     if (!this.#lookup(null, root, vaddr)) return -1;
-    const { pfn, prot } = this.#walk;
+    const { lo, hi, level } = this.#walk;
+    const prot = this.format.prot(lo, hi, level);
+    const pfn = this.format.pfn(lo, hi, prot);
     if ((prot & PROT_LARGE) === 0) return pfn;
     const vpn = Math.floor(vaddr * this.#pageOfByte);
     return pfn + vpn % 2 ** this.format.largePageBits;
@@ -246,29 +266,27 @@ export class Mmu {
     low: number,
     high: number,
   ): number {
-    this.machine.engine.advance(t, this.machine.spec.tlb.walkCycles);
-    if (vaddr >= this.format.identityStart) {
-      const pfn = Math.floor(
-        (vaddr - this.format.identityStart) * this.#pageOfByte,
-      );
-      const prot = PROT_WRITE | PROT_DIRTY | PROT_ACCESSED;
-      const within = pfn % 2 ** this.format.largePageBits;
-      const slot = tlb.insertLarge(
-        high / PAGE_HIGH + (low >>> 0),
-        pfn - within,
-        prot,
-      );
+    t.spend(this.#walkCycles);
+    const { format } = this;
+    if (vaddr >= format.identityStart) {
+      const pfn = Math.floor((vaddr - format.identityStart) * this.#pageOfByte);
+      const prot = WRITE | DIRTY | ACCESSED;
+      const within = pfn % 2 ** format.largePageBits;
+      const vpn = high / PAGE_HIGH + (low >>> 0);
+      const slot = tlb.insertLarge(vpn, pfn - within, prot);
       return slot >= 0 ? slot : tlb.fillSplit(low, high, pfn, prot);
     }
     if (!this.#walkCharged(t, vaddr)) return -1;
-    const { pfn, prot } = this.#walk;
-    if ((prot & PROT_ACCESSED) === 0) this.#setBits(PROT_ACCESSED);
-    if ((prot & PROT_LARGE) === 0) return tlb.fillSplit(low, high, pfn, prot);
+    const { lo, hi, level } = this.#walk;
+    const prot = format.prot(lo, hi, level);
+    const pfn = format.pfn(lo, hi, prot);
+    if ((prot & ACCESSED) === 0) this.#setBits(ACCESSED);
+    if ((prot & LARGE) === 0) return tlb.fillSplit(low, high, pfn, prot);
     const vpn = high / PAGE_HIGH + (low >>> 0);
     const slot = tlb.insertLarge(vpn, pfn, prot);
     if (slot >= 0) return slot;
-    const within = vpn % 2 ** this.format.largePageBits;
-    return tlb.fillSplit(low, high, pfn + within, prot & ~PROT_LARGE);
+    const within = vpn % 2 ** format.largePageBits;
+    return tlb.fillSplit(low, high, pfn + within, prot & ~LARGE);
   }
 
   /** A hardware walk: through the walk cache if there is one. */
@@ -276,31 +294,27 @@ export class Mmu {
     const id = t.cpu.id;
     const root = this.#roots[id];
     if (root < 0) return false;
-    if (!this.machine.spec.tlb.walkCachesUpper) {
-      return this.#lookup(t, root, vaddr);
-    }
+    if (!this.#walkCachesUpper) return this.#lookup(t, root, vaddr);
     const cache = this.#walkCaches[id] ??= new WalkCache();
     const stretch = Math.floor(vaddr * this.#stretchOfByte);
     const table = cache.lookup(stretch);
     if (table !== null) return this.#entry(t, table, vaddr, this.#leafLevel);
     if (!this.#lookup(t, root, vaddr)) return false;
-    const { prot, table: last } = this.#walk;
-    if ((prot & PROT_LARGE) === 0) cache.insert(stretch, last);
+    const { level, table: last } = this.#walk;
+    if (level === this.#leafLevel) cache.insert(stretch, last);
     return true;
   }
 
   /** Walks from `root`, charging `t` if given; the result is in `#walk`. */
   #lookup(t: MachineContext | null, root: number, vaddr: number): boolean {
-    const { machine } = this;
+    const { format } = this;
     let table = root;
     for (let level = 0;; level++) {
-      const found = this.#entry(t, machine.memory.frame(table), vaddr, level);
+      const found = this.#entry(t, this.#memory.frame(table), vaddr, level);
       if (!found) return false;
-      const walk = this.#walk;
-      if (level === this.#leafLevel || (walk.prot & PROT_LARGE) !== 0) {
-        return true;
-      }
-      table = walk.pfn;
+      const { lo, hi } = this.#walk;
+      if (format.isLeaf(lo, hi, level)) return true;
+      table = format.pfn(lo, hi, 0);
     }
   }
 
@@ -311,36 +325,37 @@ export class Mmu {
     vaddr: number,
     level: number,
   ): boolean {
-    const { format, machine } = this;
-    const offset = format.index(vaddr, level) * 8;
+    const { format } = this;
+    const word = format.index(vaddr, level) * 2;
     if (t !== null) {
-      const line = machine.lineIn(table, offset);
-      machine.engine.advance(t, machine.coherence.read(t.cpu, line));
+      const line = this.machine.lineIn(table, word * 4);
+      t.spend(this.#coherence.read(t.cpu, line));
     }
     const words = table.words;
     if (words === null) return false;
-    const lo = words[offset >>> 2];
-    const hi = words[(offset >>> 2) + 1];
+    const lo = words[word];
+    const hi = words[word + 1];
     if (!format.isPresent(lo, hi, level)) return false;
     const walk = this.#walk;
-    walk.prot = format.prot(lo, hi, level);
-    walk.pfn = format.pfn(lo, hi, walk.prot);
-    walk.table = table;
-    walk.offset = offset;
+    walk.lo = lo;
+    walk.hi = hi;
+    walk.level = level;
+    if (walk.table !== table) walk.table = table; // spares the host a write barrier
+    walk.word = word;
     return true;
   }
 
   /** First store through a clean translation: hardware sets the entry's dirty bit. */
   #setDirty(t: MachineContext, tlb: Tlb, slot: number, vaddr: number): void {
-    tlb.addFlags(slot, PROT_DIRTY);
+    tlb.addFlags(slot, DIRTY);
     const root = this.#roots[t.cpu.id];
     if (this.#lookup(t, root, vaddr)) {
-      this.#setBits(PROT_ACCESSED | PROT_DIRTY);
+      this.#setBits(ACCESSED | DIRTY);
     }
   }
 
   /** Sets bits of the entry in `#walk`; they stand where `PROT_*` has them in every format. */
   #setBits(bits: number): void {
-    this.#walk.table.words![this.#walk.offset >>> 2] |= bits;
+    this.#walk.table.words![this.#walk.word] |= bits;
   }
 }

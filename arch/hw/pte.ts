@@ -150,6 +150,13 @@ abstract class BaseFormat {
   }
 }
 
+// What the hot paths test, again: V8 reads an exported binding from memory and
+// checks it each time, one of the module's own is a constant to it.
+const PRESENT = PROT_PRESENT;
+const LARGE = PROT_LARGE;
+const PAT = PROT_PAT;
+const NX = PROT_NX;
+
 /** Bits of an x86 entry that stand where `PROT_*` has them: all but PAT, PS. */
 const X86_SAME = 0x17f;
 const X86_PS = 0x80; // also PAT in a base entry
@@ -180,18 +187,18 @@ class X86Format extends BaseFormat implements PteFormat {
 
   encode(pfn: number, prot: number, out: PtePair): void {
     let lo = (prot & X86_SAME) | (pfn << 12);
-    if ((prot & PROT_LARGE) !== 0) {
+    if ((prot & LARGE) !== 0) {
       lo |= X86_PS;
-      if ((prot & PROT_PAT) !== 0) lo |= X86_LARGE_PAT;
-    } else lo |= prot & PROT_PAT;
+      if ((prot & PAT) !== 0) lo |= X86_LARGE_PAT;
+    } else lo |= prot & PAT;
     out.lo = lo >>> 0;
     // pfn bits 39..20 go to bits 51..32
-    const hi = (pfn / 0x100000) & 0xfffff;
-    out.hi = ((prot & PROT_NX) !== 0 ? hi | X86_NX : hi) >>> 0;
+    const hi = pfn < 0x100000 ? 0 : (pfn / 0x100000) & 0xfffff;
+    out.hi = ((prot & NX) !== 0 ? hi | X86_NX : hi) >>> 0;
   }
 
   isPresent(lo: number, _hi: number, _level: number): boolean {
-    return (lo & PROT_PRESENT) !== 0;
+    return (lo & PRESENT) !== 0;
   }
 
   isLeaf(lo: number, _hi: number, level: number): boolean {
@@ -200,18 +207,19 @@ class X86Format extends BaseFormat implements PteFormat {
   }
 
   pfn(lo: number, hi: number, prot: number): number {
-    const low = (prot & PROT_LARGE) !== 0 ? (lo >>> 21) << 9 : lo >>> 12;
-    return (hi & 0xfffff) * 0x100000 + low;
+    const low = (prot & LARGE) !== 0 ? (lo >>> 21) << 9 : lo >>> 12;
+    const high = hi & 0xfffff;
+    return high === 0 ? low : high * 0x100000 + low;
   }
 
   prot(lo: number, hi: number, level: number): number {
     let prot = lo & X86_SAME;
-    if (level === this.leafLevel) prot |= lo & PROT_PAT;
+    if (level === this.leafLevel) prot |= lo & PAT;
     else if (level === this.leafLevel - 1 && (lo & X86_PS) !== 0) {
-      prot |= PROT_LARGE;
-      if ((lo & X86_LARGE_PAT) !== 0) prot |= PROT_PAT;
+      prot |= LARGE;
+      if ((lo & X86_LARGE_PAT) !== 0) prot |= PAT;
     }
-    return (hi & X86_NX) !== 0 ? prot | PROT_NX : prot;
+    return (hi & X86_NX) !== 0 ? prot | NX : prot;
   }
 }
 

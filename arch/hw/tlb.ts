@@ -19,206 +19,14 @@
  * Upper levels are cached beside it: walk_cache.ts.
  */
 
-import { PROT_GLOBAL } from "./pte.ts";
-import type { MachineSpec, TlbLevelSpec } from "./spec.ts";
+import type { MachineSpec } from "./spec.ts";
+import { TlbArray, tlbMeta } from "./tlb_array.ts";
 
-/** Ways up to which scanning a set beats hashing. */
-const MAX_SCANNED_WAYS = 8;
-
-// An entry is four words, so that a set of four ways is one host cache line:
-// low 32 bits of vpn; high bits of pfn and vpn, validity, flags; low 32 bits of
-// pfn; next in chain.
-const WORDS = 4;
-const HIGH = 1;
-const PFN = 2;
-const NEXT = 3;
-const PFN_HIGH_SHIFT = 24; // 8 bits
-const VPN_HIGH_SHIFT = 16; // 8 bits, above the PROT_* flags
-const VALID = 0x8000; // no PROT_* bit
-const FLAGS = VALID - 1;
 const TWO_32 = 2 ** 32;
-
-const NO_WORDS = new Int32Array(0);
-
-/** One array of entries, `ways` to a set. Allocates at its first entry. */
-class EntryArray {
-  /** Valid entries. */
-  count = 0;
-  /** Valid entries without PROT_GLOBAL. */
-  private nonGlobal = 0;
-  /** Entries, then the next way to replace of each set, then chain heads. */
-  private words = NO_WORDS;
-
-  readonly entries: number;
-  private readonly ways: number;
-  private readonly setMask: number;
-  private readonly turnsAt: number;
-
-  // More than MAX_SCANNED_WAYS: chains of slots by hash of vpn, -1 ends one.
-  private readonly hashed: boolean;
-  private readonly hashMask: number;
-  private readonly headsAt: number;
-
-  constructor(what: string, spec: TlbLevelSpec) {
-    this.entries = spec.entries;
-    this.ways = Math.max(spec.ways, 1);
-    const sets = spec.entries / this.ways;
-    if (
-      !(spec.entries >= 0 && spec.entries <= 32767) ||
-      (spec.entries > 0 && (!Number.isInteger(sets) || (sets & (sets - 1))))
-    ) {
-      throw new RangeError(
-        `Cannot create a TLB as ${what} entries must be <= 32767 and ways times a power of two: current value is ${spec.entries} entries, ${spec.ways} ways`,
-      );
-    }
-    this.setMask = sets - 1;
-    this.hashed = this.ways > MAX_SCANNED_WAYS;
-    this.hashMask = this.hashed
-      ? 2 ** Math.ceil(Math.log2(spec.entries * 2)) - 1
-      : -1;
-    this.turnsAt = spec.entries * WORDS;
-    this.headsAt = this.turnsAt + sets;
-  }
-
-  /** Slot of the page whose number has these low 32 and high bits, or -1. */
-  find(low: number, high: number): number {
-    if (this.count === 0) return -1;
-    const words = this.words;
-    if (this.hashed) {
-      let slot = words[this.headsAt + this.bucket(low)];
-      while (slot >= 0) {
-        const at = slot * WORDS;
-        if (
-          words[at] === low && vpnHigh(words[at + HIGH]) === high
-        ) break;
-        slot = words[at + NEXT];
-      }
-      return slot;
-    }
-    const first = (low & this.setMask) * this.ways;
-    for (let slot = first; slot < first + this.ways; slot++) {
-      const at = slot * WORDS;
-      if (
-        words[at] === low && vpnHigh(words[at + HIGH]) === high &&
-        (words[at + HIGH] & VALID) !== 0
-      ) return slot;
-    }
-    return -1;
-  }
-
-  isValid(slot: number): boolean {
-    return this.words !== NO_WORDS &&
-      (this.words[slot * WORDS + HIGH] & VALID) !== 0;
-  }
-
-  lowAt(slot: number): number {
-    return this.words[slot * WORDS];
-  }
-
-  highAt(slot: number): number {
-    return vpnHigh(this.words[slot * WORDS + HIGH]);
-  }
-
-  vpnAt(slot: number): number {
-    const at = slot * WORDS;
-    return vpnHigh(this.words[at + HIGH]) * TWO_32 +
-      (this.words[at] >>> 0);
-  }
-
-  pfnAt(slot: number): number {
-    const at = slot * WORDS;
-    return (this.words[at + HIGH] >>> PFN_HIGH_SHIFT) * TWO_32 +
-      (this.words[at + PFN] >>> 0);
-  }
-
-  flagsAt(slot: number): number {
-    return this.words[slot * WORDS + HIGH] & FLAGS;
-  }
-
-  addFlags(slot: number, bits: number): void {
-    this.words[slot * WORDS + HIGH] |= bits;
-  }
-
-  /** The slot that the next entry for page `low` goes to; its occupant, if any, must leave first. */
-  victim(low: number): number {
-    if (this.words === NO_WORDS) this.allocate();
-    const set = low & this.setMask;
-    const way = this.words[this.turnsAt + set];
-    this.words[this.turnsAt + set] = way + 1 === this.ways ? 0 : way + 1;
-    return set * this.ways + way;
-  }
-
-  /** Fills the empty `slot`, one of the page's set. */
-  fill(
-    slot: number,
-    low: number,
-    high: number,
-    pfn: number,
-    flags: number,
-  ): void {
-    const words = this.words;
-    const at = slot * WORDS;
-    words[at] = low;
-    words[at + HIGH] = (Math.floor(pfn / TWO_32) << PFN_HIGH_SHIFT) |
-      (high << VPN_HIGH_SHIFT) | VALID | flags;
-    words[at + PFN] = pfn;
-    this.count++;
-    if ((flags & PROT_GLOBAL) === 0) this.nonGlobal++;
-    if (!this.hashed) return;
-    const head = this.headsAt + this.bucket(low);
-    words[at + NEXT] = words[head];
-    words[head] = slot;
-  }
-
-  /** Empties the valid `slot`. */
-  drop(slot: number): void {
-    const words = this.words;
-    const at = slot * WORDS;
-    this.count--;
-    if ((words[at + HIGH] & PROT_GLOBAL) === 0) this.nonGlobal--;
-    words[at + HIGH] = 0;
-    if (!this.hashed) return;
-    let link = this.headsAt + this.bucket(words[at]);
-    while (words[link] !== slot) link = words[link] * WORDS + NEXT;
-    words[link] = words[at + NEXT];
-  }
-
-  /** Empties every slot; costs nothing when there is nothing to drop. */
-  clear(): void {
-    if (this.count === 0) return;
-    this.count = 0;
-    this.nonGlobal = 0;
-    this.words.fill(0, 0, this.turnsAt);
-    if (this.hashed) this.words.fill(-1, this.headsAt);
-  }
-
-  /** Empties every slot that is not global. */
-  clearNonGlobal(): void {
-    if (this.nonGlobal === this.count) return this.clear();
-    for (let slot = 0; this.nonGlobal > 0; slot++) {
-      if (!this.isValid(slot)) continue;
-      if ((this.flagsAt(slot) & PROT_GLOBAL) === 0) this.drop(slot);
-    }
-  }
-
-  /** Hash of the low 32 bits of a page number; blocks are 2^10 pages, so those bits are mixed in. */
-  private bucket(low: number): number {
-    return (low ^ (low >>> 5) ^ (low >>> 10)) & this.hashMask;
-  }
-
-  private allocate(): void {
-    this.words = new Int32Array(this.headsAt + this.hashMask + 1);
-    this.words.fill(-1, this.headsAt);
-  }
-}
 
 /** Bits of `vpn` above the low 32. */
 function highOf(vpn: number): number {
   return Math.floor(vpn / TWO_32);
-}
-
-function vpnHigh(word: number): number {
-  return (word >>> VPN_HIGH_SHIFT) & 0xff;
 }
 
 /** Where a TLB entry sits, for dumps. */
@@ -283,9 +91,9 @@ export class Tlb {
   /** Valid entries lost to make room. */
   evictions = 0;
 
-  readonly #l1: EntryArray;
-  readonly #l2: EntryArray;
-  readonly #large: EntryArray;
+  readonly #l1: TlbArray;
+  readonly #l2: TlbArray;
+  readonly #large: TlbArray;
   readonly #largeBase: number; // slot of the large array's entry 0
   readonly #largePages: number;
   readonly #largeScale: number;
@@ -305,9 +113,9 @@ export class Tlb {
         `Cannot create a TLB as l1 must have >= 1 entry: current value is ${spec.l1.entries}`,
       );
     }
-    this.#l1 = new EntryArray("l1", spec.l1);
-    this.#l2 = new EntryArray("l2", spec.l2);
-    this.#large = new EntryArray("large", spec.large);
+    this.#l1 = new TlbArray("l1", spec.l1);
+    this.#l2 = new TlbArray("l2", spec.l2);
+    this.#large = new TlbArray("large", spec.large);
     this.#largeBase = spec.l1.entries;
     this.#largePages = 2 ** largePageBits;
     this.#largeScale = 1 / this.#largePages;
@@ -384,9 +192,8 @@ export class Tlb {
 
   /** Sets `bits` (accessed, dirty) in `slot`'s protection. */
   addFlags(slot: number, bits: number): void {
-    const allowed = bits & FLAGS & ~PROT_GLOBAL;
-    if (slot < this.#largeBase) this.#l1.addFlags(slot, allowed);
-    else this.#large.addFlags(slot - this.#largeBase, allowed);
+    if (slot < this.#largeBase) this.#l1.addFlags(slot, bits);
+    else this.#large.addFlags(slot - this.#largeBase, bits);
   }
 
   /** Caches base page `vpn` in L1, over an older entry if there is one; returns its slot. */
@@ -400,18 +207,13 @@ export class Tlb {
       if (below >= 0) this.#l2.drop(below);
       return this.fillSplit(low, high, pfn, flags);
     }
-    l1.drop(slot);
-    l1.fill(slot, low, high, pfn, flags);
+    l1.set(slot, tlbMeta(high, pfn, flags), pfn);
     return slot;
   }
 
   /** {@linkcode insert} of a page that {@linkcode lookupSplit} has just missed. */
   fillSplit(low: number, high: number, pfn: number, flags: number): number {
-    const l1 = this.#l1;
-    const slot = l1.victim(low);
-    this.#demote(slot);
-    l1.fill(slot, low, high, pfn, flags);
-    return slot;
+    return this.#fillL1(low, tlbMeta(high, pfn, flags), pfn);
   }
 
   /** Caches the large page that covers `vpn`; `pfn` is its first frame. Returns its slot, or -1 if the CPU has none for large pages. */
@@ -421,16 +223,13 @@ export class Tlb {
     const number = Math.floor(vpn * this.#largeScale);
     const low = number | 0;
     const high = highOf(number);
+    const meta = tlbMeta(high, pfn, flags);
     let slot = large.find(low, high);
-    if (slot >= 0) large.drop(slot);
+    if (slot >= 0) large.set(slot, meta, pfn);
     else {
-      slot = large.victim(low);
-      if (large.isValid(slot)) {
-        large.drop(slot);
-        this.evictions++;
-      }
+      slot = large.put(low, meta, pfn);
+      if (large.oldMeta !== 0) this.evictions++;
     }
-    large.fill(slot, low, high, pfn, flags);
     return this.#largeBase + slot;
   }
 
@@ -473,45 +272,35 @@ export class Tlb {
       this.#large.find(number | 0, highOf(number)) >= 0;
   }
 
+  /** Moves L2's `below` up to L1. @returns Its slot there. */
   #refill(below: number): number {
     const l2 = this.#l2;
     const low = l2.lowAt(below);
-    const high = l2.highAt(below);
-    const pfn = l2.pfnAt(below);
-    const flags = l2.flagsAt(below);
+    const meta = l2.metaAt(below);
+    const pfn = l2.pfnLowAt(below);
     l2.drop(below);
-    const slot = this.#l1.victim(low);
-    this.#demote(slot);
-    this.#l1.fill(slot, low, high, pfn, flags);
     this.hitsL2++;
     this.lastLevel = 2;
-    return slot;
+    return this.#fillL1(low, meta, pfn);
   }
 
-  /** Moves L1's `slot`, if valid, down to L2. */
-  #demote(slot: number): void {
+  /** Puts an entry into L1; what has to make room moves down to L2. */
+  #fillL1(low: number, meta: number, pfn: number): number {
     const l1 = this.#l1;
-    if (!l1.isValid(slot)) return;
-    const low = l1.lowAt(slot);
-    const high = l1.highAt(slot);
-    const pfn = l1.pfnAt(slot);
-    const flags = l1.flagsAt(slot);
-    l1.drop(slot);
-    const l2 = this.#l2;
-    if (l2.entries === 0) {
-      this.evictions++;
-      return;
+    const slot = l1.put(low, meta, pfn);
+    if (l1.oldMeta !== 0) {
+      const l2 = this.#l2;
+      if (l2.entries === 0) this.evictions++;
+      else {
+        l2.put(l1.oldLow, l1.oldMeta, l1.oldPfn);
+        if (l2.oldMeta !== 0) this.evictions++;
+      }
     }
-    const to = l2.victim(low);
-    if (l2.isValid(to)) {
-      l2.drop(to);
-      this.evictions++;
-    }
-    l2.fill(to, low, high, pfn, flags);
+    return slot;
   }
 }
 
-function dropPage(array: EntryArray, vpn: number): number {
+function dropPage(array: TlbArray, vpn: number): number {
   const slot = array.find(vpn | 0, highOf(vpn));
   if (slot < 0) return 0;
   array.drop(slot);
@@ -519,7 +308,7 @@ function dropPage(array: EntryArray, vpn: number): number {
 }
 
 function visitAll(
-  array: EntryArray,
+  array: TlbArray,
   pages: number,
   place: TlbPlace,
   visit: TlbVisitor,

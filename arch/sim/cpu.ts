@@ -34,6 +34,13 @@ export interface ParkingPlace {
   waiters: Cpu[] | null;
 }
 
+// Times that change with every operation stand in a typed array: from 2^31 on
+// V8 allocates a new object for each number that it stores into a field.
+const CLOCK = 0;
+const LIMIT = 1;
+const AHEAD = 2;
+const NEXT_IRQ = 3;
+
 /**
  * One CPU: its clock, its place in the machine, what runs on it and whether it
  * waits. Times in cycles.
@@ -48,26 +55,12 @@ export interface ParkingPlace {
  * ```
  */
 export class Cpu {
-  /** Local time, cycles. */
-  clock = 0;
-  /**
-   * Operations on shared state wait for the engine from this time on.
-   *
-   * @internal
-   */
-  limit: number = -1;
-  /**
-   * Operations on data nobody synchronises on wait from this time on; >= limit.
-   *
-   * @internal
-   */
-  ahead: number = -1;
+  /** What the accessors below read and write. */
+  readonly #times = Float64Array.of(0, -1, -1, Infinity);
   /** One of `CpuState`: 0 = offline, 1 = running, 2 = parked in a spin, 3 = halted. */
   state: number = CpuState.OFFLINE;
   /** Whether interrupts are taken (the IF flag). */
   irqsOn = false;
-  /** Arrival of the next interrupt or timer expiry; `Infinity` = none. */
-  nextIrqAt: number = Infinity;
   /** Local timer's expiry, cycles; `Infinity` = not set. */
   timerAt: number = Infinity;
   /**
@@ -106,6 +99,46 @@ export class Cpu {
     readonly socket: number,
     readonly node: number,
   ) {}
+
+  /** Local time, cycles. */
+  get clock(): number {
+    return this.#times[CLOCK];
+  }
+  set clock(at: number) {
+    this.#times[CLOCK] = at;
+  }
+
+  /**
+   * Operations on shared state wait for the engine from this time on.
+   *
+   * @internal
+   */
+  get limit(): number {
+    return this.#times[LIMIT];
+  }
+  set limit(at: number) {
+    this.#times[LIMIT] = at;
+  }
+
+  /**
+   * Operations on data nobody synchronises on wait from this time on; >= limit.
+   *
+   * @internal
+   */
+  get ahead(): number {
+    return this.#times[AHEAD];
+  }
+  set ahead(at: number) {
+    this.#times[AHEAD] = at;
+  }
+
+  /** Arrival of the next interrupt or timer expiry; `Infinity` = none. */
+  get nextIrqAt(): number {
+    return this.#times[NEXT_IRQ];
+  }
+  set nextIrqAt(at: number) {
+    this.#times[NEXT_IRQ] = at;
+  }
 
   /**
    * Recomputes {@linkcode nextIrqAt}.

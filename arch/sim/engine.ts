@@ -239,6 +239,17 @@ export class Engine {
   }
 
   /**
+   * Lets others whose clocks are lower go first: the running `cpu`'s operation
+   * is tried again in its turn, without resuming the kernel code.
+   *
+   * @internal
+   */
+  pause(cpu: Cpu): void {
+    cpu.state = CpuState.PARKED;
+    cpu.wakeAt = cpu.clock;
+  }
+
+  /**
    * Lets every CPU parked on `place` look again at time `at`: a cycle apart, in
    * the order in which they parked, so that no CPU number is favoured.
    *

@@ -16,6 +16,7 @@ import {
   charge,
   cmpxchg,
   load,
+  spin_cmpxchg,
   spin_until,
   type Steps,
 } from "../../arch/asm.ts";
@@ -32,16 +33,11 @@ export function* ia64_write_lock(
   t: Thread,
   word: Cell<number>,
 ): Steps<boolean> {
-  let contended = false;
-  for (;;) {
-    if ((yield* load(t, word)) !== 0) {
-      contended = true;
-      yield* spin_until(t, word, -1, 0);
-    }
-    charge(t, TURN_INSTRUCTIONS);
-    if ((yield* cmpxchg(t, word, 0, WRITER)) === 0) return contended;
-    contended = true;
-  }
+  const free = (yield* load(t, word)) === 0;
+  charge(t, TURN_INSTRUCTIONS);
+  if (free && (yield* cmpxchg(t, word, 0, WRITER)) === 0) return false;
+  yield* spin_cmpxchg(t, word, 0, WRITER);
+  return true;
 }
 
 /** Gives the word up after writing. */

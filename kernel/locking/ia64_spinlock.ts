@@ -6,7 +6,8 @@
  * Whoever fails jumps out of line, to `ia64_spinlock_contention`, which reads
  * until the word is 0 and tries again: that is the symbol that waiting is
  * charged to, inside `_spin_lock`. Unfair: after a release all waiters fetch the
- * line, all try, and each that fails has taken the line from the next.
+ * line, those who get it before it is taken again try, and each that fails has
+ * taken the line from the next.
  *
  * Unlike x86's, a lock that is asked for by spin_lock_irqsave() is waited for
  * with interrupts on, if they had been on. Waiting with interrupts off ends only
@@ -20,6 +21,7 @@ import {
   leave,
   local_irq_disable,
   local_irq_enable,
+  spin_cmpxchg,
   spin_until,
   type Steps,
   store,
@@ -52,12 +54,15 @@ function* ia64_spinlock_contention(
 ): Steps {
   enter(t, IA64_SPINLOCK_CONTENTION);
   charge(t, 4);
-  do {
-    if (flags) local_irq_enable(t);
-    yield* spin_until(t, lock.slock, 1, 0);
-    if (flags) local_irq_disable(t);
-    charge(t, 3);
-  } while ((yield* cmpxchg(t, lock.slock, 0, 1)) !== 0);
+  if (!flags) yield* spin_cmpxchg(t, lock.slock, 0, 1);
+  else {
+    do {
+      local_irq_enable(t);
+      yield* spin_until(t, lock.slock, 1, 0);
+      local_irq_disable(t);
+      charge(t, 3);
+    } while ((yield* cmpxchg(t, lock.slock, 0, 1)) !== 0);
+  }
   leave(t);
 }
 

@@ -19,13 +19,13 @@ import {
   local_irq_restore,
   local_irq_save,
   type MachineContext,
-  type OpEnd,
   spin_until,
   type Steps,
   store,
   type Sym,
   ticket_lock,
   ticket_unlock,
+  type TicketLock,
   xchg,
 } from "../../arch/asm.ts";
 import { Cell } from "../../arch/hw/cell.ts";
@@ -46,6 +46,17 @@ const _SPIN_UNLOCK = ksym("_spin_unlock");
 const _SPIN_UNLOCK_IRQRESTORE = ksym("_spin_unlock_irqrestore");
 const TICKET_SHIFT = 16;
 const OWNER_MASK = 0xffff;
+
+/** Options of {@linkcode Spinlock}. */
+export interface SpinlockOptions {
+  /**
+   * It guards a structure of one CPU's, which others rarely want. While it is
+   * free, taking it and letting go of it may run ahead of their turn, as data
+   * accesses do (head of `arch/sim/engine.ts`): who asks from elsewhere is
+   * served after that. Default: false.
+   */
+  readonly local?: boolean;
+}
 
 /**
  * One spinlock. Tickets: next in the high half, owner's in the low half.
@@ -87,11 +98,13 @@ const OWNER_MASK = 0xffff;
  * assertEquals(booted.kernel.lockStats.get("my_lock").acquisitions, 200);
  * ```
  */
-export class Spinlock extends LockOwner {
+export class Spinlock extends LockOwner implements TicketLock {
   /** The lock word. */
   readonly slock: Cell<number>;
-  readonly #taken: OpEnd;
-  readonly #given: OpEnd;
+  /** See {@linkcode SpinlockOptions.local}. */
+  readonly local: boolean;
+  /** Ticket lock, or test-and-set. */
+  readonly tickets: boolean;
 
   /**
    * A free lock.
@@ -99,47 +112,36 @@ export class Spinlock extends LockOwner {
    * @param name Its class, in lock statistics.
    * @param line Shares this line with the data it guards; its own line if absent.
    */
-  constructor(k: Kernel, readonly name: string, line?: CacheLine) {
+  constructor(
+    k: Kernel,
+    readonly name: string,
+    line?: CacheLine,
+    options: SpinlockOptions = {},
+  ) {
     super(k.lockStats.get(name));
     this.slock = new Cell(name, 0, line);
     this.slock.holder = this;
-    this.#taken = new Taken(this);
-    this.#given = new Given();
+    this.local = options.local ?? false;
+    this.tickets = k.machine.spec.kernel.ticketLocks;
   }
 
   /**
-   * `lock xadd` and spin.
+   * The end of {@linkcode spin_lock}.
    *
    * @internal
    */
-  take(t: Thread): Steps {
-    return ticket_lock(t, this.slock, this.#taken);
-  }
-
-  /**
-   * `incb`.
-   *
-   * @internal
-   */
-  give(t: Thread): Steps {
-    return ticket_unlock(t, this.slock, this.#given);
-  }
-}
-
-/** The end of {@linkcode spin_lock}. */
-class Taken implements OpEnd {
-  constructor(readonly lock: Spinlock) {}
-
-  ended(t: MachineContext, contended: boolean): void {
+  taken(t: MachineContext, contended: boolean): void {
     const self = t as Thread;
-    this.lock.acquired(self, self.lockWaitSince, contended);
+    this.acquired(self, self.lockWaitSince, contended);
     leave(t);
   }
-}
 
-/** The end of {@linkcode spin_unlock}. */
-class Given implements OpEnd {
-  ended(t: MachineContext): void {
+  /**
+   * The end of {@linkcode spin_unlock}.
+   *
+   * @internal
+   */
+  given(t: MachineContext): void {
     preempt_enable(t as Thread);
     leave(t);
   }
@@ -190,7 +192,7 @@ function lock_charged_to(
   if (lock.owner === t) BUG(t, `recursion on ${lock.name}`);
   charge(t, 6);
   t.lockWaitSince = t.cpu.clock;
-  if (t.k.machine.spec.kernel.ticketLocks) return lock.take(t);
+  if (lock.tickets) return ticket_lock(t, lock);
   return t.k.arch === "ia64"
     ? ia64_spin_lock(t, lock, flags)
     : test_and_set_lock(t, lock);
@@ -239,7 +241,7 @@ export function* spin_trylock(t: Thread, lock: Spinlock): Steps<boolean> {
 }
 
 function* trylock(t: Thread, lock: Spinlock): Steps<boolean> {
-  if (!t.k.machine.spec.kernel.ticketLocks) {
+  if (!lock.tickets) {
     return t.k.arch === "ia64"
       ? yield* ia64_spin_trylock(t, lock)
       : (yield* xchg(t, lock.slock, 1)) === 0;
@@ -278,7 +280,7 @@ function unlock_charged_to(t: Thread, sym: Sym, lock: Spinlock): Steps {
   if (lock.owner !== t) BUG(t, `wrong owner of ${lock.name}`);
   charge(t, 3);
   lock.released(t);
-  if (t.k.machine.spec.kernel.ticketLocks) return lock.give(t);
+  if (lock.tickets) return ticket_unlock(t, lock);
   return t.k.arch === "ia64"
     ? ia64_spin_unlock(t, lock)
     : store_unlock(t, lock);
@@ -471,5 +473,5 @@ export function spin_is_locked(lock: Spinlock): boolean {
  * ```
  */
 export function lockdep_assert_held(t: Thread, lock: LockOwner): void {
-  BUG_ON(t, lock.owner !== t, `${lock.stats.name} not held`);
+  if (lock.owner !== t) BUG(t, `${lock.stats.name} not held`);
 }

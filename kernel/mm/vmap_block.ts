@@ -106,7 +106,7 @@ export class VmapBlockQueue {
 
   constructor(k: Kernel, node: number) {
     this.line = new CacheLine(node);
-    this.lock = new Spinlock(k, "&vbq->lock", this.line);
+    this.lock = new Spinlock(k, "&vbq->lock", this.line, { local: true });
   }
 }
 
@@ -135,7 +135,7 @@ export class VmapBlock extends SlabObject {
 
   constructor(readonly w: RewriteState) {
     super();
-    this.lock = new Spinlock(w.k, "&vb->lock");
+    this.lock = new Spinlock(w.k, "&vb->lock", undefined, { local: true });
     // B6: a block of an odd size is scanned past its end.
     this.alloc_map = bitmap_alloc(w.VMAP_BBMAP_BITS + w.VMAP_MAX_ALLOC);
     this.dirty_map = bitmap_alloc(w.VMAP_BBMAP_BITS + w.VMAP_MAX_ALLOC);
