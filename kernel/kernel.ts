@@ -15,6 +15,7 @@ import type { XfsBufState } from "./fs/xfs/xfs_buf_state.ts";
 import type { Vfs } from "./fs/vfs.ts";
 import type { IrqState } from "./irq.ts";
 import { LockStats } from "./locking/lock_stat.ts";
+import type { AliasLog } from "./mm/alias_log.ts";
 import type { Bootmem } from "./mm/bootmem.ts";
 import type { PageCache } from "./mm/filemap.ts";
 import type { MmStruct } from "./mm/pgtable.ts";
@@ -234,6 +235,12 @@ export class Kernel {
 
   /** File systems; `null` until the first is registered. */
   vfs: Vfs | null = null;
+  /**
+   * Who mapped what; `null` until somebody wants to know.
+   *
+   * @internal
+   */
+  alias_log: AliasLog | null = null;
 
   /** A kernel that has not booted; {@linkcode boot} makes and boots one. */
   constructor(

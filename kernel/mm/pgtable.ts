@@ -560,7 +560,7 @@ export function for_each_pte(
   k: Kernel,
   start: number,
   end: number,
-  visit: (vaddr: number, pfn: number) => void,
+  visit: (vaddr: number, pfn: number, prot: number) => void,
 ): void {
   const { memory, mmu } = k.machine;
   const format = mmu.format;
@@ -579,7 +579,8 @@ export function for_each_pte(
       const lo = words[w];
       const hi = words[w + 1];
       if ((lo | hi) === 0) continue;
-      visit(addr, format.pfn(lo, hi, format.prot(lo, hi, leaf)));
+      const prot = format.prot(lo, hi, leaf);
+      visit(addr, format.pfn(lo, hi, prot), prot);
     }
     addr = next;
   }

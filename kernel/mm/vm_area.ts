@@ -106,6 +106,7 @@ export function* __get_vm_area_node(
     gfp,
   );
   if (error === 0) {
+    t.k.alias_log?.mapped(t, vm.addr, vm.addr + bytes);
     leave(t);
     return vm;
   }
@@ -311,6 +312,7 @@ export function* remove_vm_area(
 ): Steps<VmStruct | null> {
   enter(t, REMOVE_VM_AREA);
   charge(t, 14);
+  t.k.alias_log?.unmapped(t, addr);
   const vm = yield* t.k.vmap.remove_vm(t, addr);
   leave(t);
   return vm;

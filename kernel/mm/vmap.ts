@@ -123,7 +123,20 @@ export function vm_map_ram(
 ): Steps<number> {
   if (t.k.vmap === undefined) t.k.need(t, "vmap", "vmalloc_init");
   t.k.vmalloc.nr_vm_map_ram++;
-  return t.k.vmap.vm_map_ram(t, pages, count, node, prot);
+  const steps = t.k.vmap.vm_map_ram(t, pages, count, node, prot);
+  return t.k.alias_log === null ? steps : logged(t, steps, count);
+}
+
+/** Notes in the alias log what `steps` has mapped. */
+function* logged(
+  t: Thread,
+  steps: Steps<number>,
+  count: number,
+): Steps<number> {
+  const addr = yield* steps;
+  const bytes = count * t.k.vmalloc.page_size;
+  if (addr !== 0) t.k.alias_log?.mapped(t, addr, addr + bytes);
+  return addr;
 }
 
 /**
@@ -160,6 +173,7 @@ export function vm_unmap_ram(
   addr: number,
   count: number,
 ): Steps {
+  t.k.alias_log?.unmapped(t, addr);
   return t.k.vmap.vm_unmap_ram(t, addr, count);
 }
 
