@@ -9,6 +9,7 @@
  * is reported, not an error: see {@linkcode unknownBootOption}.
  */
 import { nearest } from "../arch/sim/nearest.ts";
+import { PAGEATTR_QUIRKS } from "../kernel/mm/pageattr_quirks.ts";
 import { QUIRKS } from "../kernel/mm/quirks.ts";
 import { VMAP_LAYERS } from "../kernel/mm/vmalloc.ts";
 import { DEFAULT_PARAMS, type KernelParams } from "../kernel/params.ts";
@@ -122,6 +123,27 @@ export const PARAMETERS: readonly Parameter[] = [
             name,
             names,
             "a list of quirks from --help",
+            value,
+          )
+        ),
+      );
+    },
+  },
+  {
+    name: "pageattr.quirk",
+    placeholder: "NAME,..",
+    help: `change_page_attr() without what it needs: ${
+      PAGEATTR_QUIRKS.map(({ name }) => name).join(", ")
+    }`,
+    set: (draft, value) => {
+      const names = PAGEATTR_QUIRKS.map(({ name }) => name);
+      draft.pageattr_quirk = new Set(
+        (value ?? "").split(",").map((name) =>
+          choice(
+            "pageattr.quirk",
+            name,
+            names,
+            `a list of ${names.join(", ")}`,
             value,
           )
         ),

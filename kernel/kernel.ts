@@ -18,6 +18,7 @@ import { LockStats } from "./locking/lock_stat.ts";
 import type { AliasLog } from "./mm/alias_log.ts";
 import type { Bootmem } from "./mm/bootmem.ts";
 import type { PageCache } from "./mm/filemap.ts";
+import type { PageattrState } from "./mm/pageattr_state.ts";
 import type { MmStruct } from "./mm/pgtable.ts";
 import type { PageAllocator } from "./mm/page_alloc.ts";
 import type { Slab } from "./mm/slab.ts";
@@ -241,6 +242,12 @@ export class Kernel {
    * @internal
    */
   alias_log: AliasLog | null = null;
+  /**
+   * Attributes of pages; `null` until the first are changed.
+   *
+   * @internal
+   */
+  pageattr: PageattrState | null = null;
 
   /** A kernel that has not booted; {@linkcode boot} makes and boots one. */
   constructor(
