@@ -25,6 +25,7 @@ import type { Slab } from "./mm/slab.ts";
 import type { VmallocState } from "./mm/vmalloc.ts";
 import type { VmStruct } from "./mm/vm_struct.ts";
 import type { VmapLayer, VmapLayerFactory } from "./mm/vmap_layer.ts";
+import type { ModuleState } from "./module/module.ts";
 import type { KernelParams } from "./params.ts";
 import type { Printk } from "./printk.ts";
 import type { Rcu } from "./rcu.ts";
@@ -236,6 +237,13 @@ export class Kernel {
 
   /** File systems; `null` until the first is registered. */
   vfs: Vfs | null = null;
+
+  /**
+   * Modules; `null` until somebody asks for one.
+   *
+   * @internal
+   */
+  module: ModuleState | null = null;
   /**
    * Who mapped what; `null` until somebody wants to know.
    *
