@@ -14,6 +14,7 @@ import type { HashCaches } from "./fs/hash_caches.ts";
 import type { XfsBufState } from "./fs/xfs/xfs_buf_state.ts";
 import type { Vfs } from "./fs/vfs.ts";
 import type { IrqState } from "./irq.ts";
+import type { KernelText } from "./kernel_text.ts";
 import { LockStats } from "./locking/lock_stat.ts";
 import type { AliasLog } from "./mm/alias_log.ts";
 import type { Bootmem } from "./mm/bootmem.ts";
@@ -256,6 +257,12 @@ export class Kernel {
    * @internal
    */
   pageattr: PageattrState | null = null;
+  /**
+   * The kernel's image, a stand-in; `null` until somebody needs it.
+   *
+   * @internal
+   */
+  text: KernelText | null = null;
 
   /** A kernel that has not booted; {@linkcode boot} makes and boots one. */
   constructor(
