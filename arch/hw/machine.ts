@@ -11,6 +11,7 @@ import { type AccessSize, type Frame, PhysMemory } from "./memory.ts";
 import { Mmu } from "./mmu.ts";
 import type { MachineSpec } from "./spec.ts";
 import { cpusOf } from "./validate.ts";
+import type { Hypervisor } from "../xen/hypervisor.ts";
 
 const TWO_32 = 2 ** 32;
 
@@ -54,6 +55,8 @@ export class Machine {
    * @internal
    */
   readonly clocksource: SerialDevice;
+  /** The hypervisor below the kernel; `null` = the kernel has the machine to itself. */
+  xen: Hypervisor | null = null;
   /** What the machine has counted since power-on. */
   readonly counters: MachineCounters = { ipis: 0 };
   /** Cycles of one instruction that {@linkcode charge} counts. */

@@ -258,6 +258,20 @@ export class Mmu {
     engine.observer?.flush?.(t.cpu, global);
   }
 
+  /** Drops `vaddr`'s translation from CPU `id`'s TLB, whoever runs there: a hypervisor's doing, which charges for it. */
+  forgetPage(id: number, vaddr: number): void {
+    this.#walkCaches[id]?.flush();
+    this.tlbs[id].invalidate(Math.floor(vaddr * this.#pageOfByte));
+  }
+
+  /** Flushes CPU `id`'s TLB, global entries too; see {@linkcode Mmu.forgetPage}. */
+  forgetAll(id: number): void {
+    this.#walkCaches[id]?.flush();
+    this.tlbs[id].flushAll();
+    const { engine } = this.machine;
+    engine.observer?.flush?.(engine.cpus[id], true);
+  }
+
   /** Walks the tables and fills the TLB. @returns The slot, or -1. */
   #fill(
     t: MachineContext,

@@ -171,6 +171,19 @@ export interface MachineSpec {
     /** Default of hashdist= (NUMA x86-64 and ia64 kernels: true). */
     readonly hashdist: boolean;
   };
+  /** Machines whose kernel runs as a guest of Xen: what the hypervisor costs it. Absent = no hypervisor. */
+  readonly xen?: {
+    /** A hypercall: into Xen and back, the call itself not included. */
+    readonly trapCycles: number;
+    /** One request: a page-table entry written, an operation of a list. */
+    readonly updateCycles: number;
+    /** A write to a page table that Xen emulates: fault, decoding, check. */
+    readonly emulateCycles: number;
+    /** Looking at all entries of a frame that becomes a page table, or is one no more. */
+    readonly validateCycles: number;
+    /** From an event that is sent to the upcall of the virtual CPU. */
+    readonly eventCycles: number;
+  };
   /** Where each constant comes from. */
   readonly sources: readonly Source[];
 }

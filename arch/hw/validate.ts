@@ -200,6 +200,13 @@ const SHAPE: Shape = {
     nrCpus: integer(1, MAX_CPUS),
     hashdist: flag,
   },
+  "xen?": {
+    trapCycles: cycles,
+    updateCycles: cycles,
+    emulateCycles: cycles,
+    validateCycles: cycles,
+    eventCycles: cycles,
+  },
   "sources?": sources,
 };
 
@@ -259,6 +266,7 @@ function merge(base: Json, over: Json, shape: Shape): Json {
     const field = fieldOf(key);
     const mine = Object.hasOwn(over, field) ? over[field] : undefined;
     const theirs = base[field];
+    if (key !== field && mine === undefined && theirs === undefined) continue;
     if (typeof check !== "function") {
       merged[field] = merge(
         (theirs ?? {}) as Json,

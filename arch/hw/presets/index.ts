@@ -6,6 +6,7 @@ import { altix64 } from "./altix_64.ts";
 import { generic } from "./generic.ts";
 import { i386_4 } from "./i386_4.ts";
 import { opteron2x4 } from "./opteron_2x4.ts";
+import { xenPv } from "./xen_pv.ts";
 import { xeon2s } from "./xeon_2s.ts";
 
 /** Every preset by name, the default first. `generic` is 16 CPUs until `withCpus()` or `generic()` says otherwise. */
@@ -15,6 +16,7 @@ export const PRESETS: Readonly<Record<string, MachineSpec>> = Object.freeze({
   "i386-4": i386_4,
   "xeon-2s": xeon2s,
   "altix-64": altix64,
+  "xen-pv": xenPv,
 });
 
 /** Name of the machine used when none is asked for. */
