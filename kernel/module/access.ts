@@ -16,6 +16,7 @@ import {
   vstore,
 } from "../../arch/asm.ts";
 import type { U64 } from "../lib/u64.ts";
+import { pfn_at } from "../mm/pgtable.ts";
 import type { Thread } from "../thread.ts";
 
 const COPY_FROM_USER = ksym("copy_user_generic_string");
@@ -134,16 +135,38 @@ export function* memcpy_at(
   leave(t);
 }
 
-/** memset() to zero. Context: any. */
+/**
+ * memset() to zero. Context: any.
+ *
+ * A whole page is zeroed as one frame, to spare the host, unless this CPU's TLB
+ * says that it is another one than the tables do: then word by word, as
+ * everything else, so that the frame that hardware would spoil is spoilt.
+ */
 export function* memzero_at(t: Thread, to: number, length: number): Steps {
+  const { pageBytes } = t.machine.memory;
   enter(t, MEMSET);
   charge(t, 10 + (length >> 3));
   for (let i = 0; i < length;) {
-    const n = stride(t, to + i, length - i);
-    yield* vstore(t, to + i, n, 0);
+    const at = to + i;
+    if (at % pageBytes === 0 && length - i >= pageBytes) {
+      yield* zero_page(t, at);
+      i += pageBytes;
+      continue;
+    }
+    const n = stride(t, at, length - i);
+    yield* vstore(t, at, n, 0);
     i += n;
   }
   leave(t);
+}
+
+function* zero_page(t: Thread, at: number): Steps {
+  const { pageBytes } = t.machine.memory;
+  yield* vstore(t, at, 4, 1);
+  const pfn = pfn_at(t.k, at);
+  if (pfn >= 0) t.machine.memory.zero(pfn);
+  if ((yield* vload(t, at, 4)) === 0) return;
+  for (let i = 0; i < pageBytes; i += 4) yield* vstore(t, at + i, 4, 0);
 }
 
 /** Copies kernel memory out for whoever looks on: a loop of loads. Context: any. */
