@@ -81,7 +81,8 @@ export function eachMachine<Run extends AnyRun>(
   };
 }
 
-function machineResult(spec: MachineSpec): MachineResult {
+/** What results say of a machine. */
+export function machineResult(spec: MachineSpec): MachineResult {
   return {
     name: spec.name,
     description: spec.description,

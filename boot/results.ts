@@ -113,8 +113,56 @@ export interface XfsLsRun {
   readonly entries: readonly NamedInode[];
 }
 
+/** What one subsystem did in a mixed run. */
+export interface MixedPart {
+  /** Such as `"xfs"`. */
+  readonly name: string;
+  /** Kernel threads. */
+  readonly tasks: number;
+  readonly ops: number;
+  /** What an operation is, in the plural. */
+  readonly unit: string;
+  /** Why it did not run; `null` = it did. */
+  readonly skipped: string | null;
+}
+
+/** Calls of the vmap layer's interface, by name. */
+export interface VmapCalls {
+  readonly vmalloc: number;
+  readonly vmap: number;
+  readonly vm_map_ram: number;
+  readonly ioremap: number;
+  readonly alloc_vm_area: number;
+  readonly vm_unmap_aliases: number;
+}
+
+/** Several subsystems side by side for a stretch of virtual time: before the benchmark, or a workload of its own. */
+export interface MixedRun {
+  /** `"mixed"`, `"xen"` or `"all"`. */
+  readonly workload: string;
+  /** Name of the vmap layer. */
+  readonly vmap: string;
+  /** Virtual time from the first operation to the end of the last, ns. */
+  readonly window_ns: number;
+  readonly parts: readonly MixedPart[];
+  /** In that time. */
+  readonly calls: VmapCalls;
+  /** Flushes of kernel translations on all CPUs. */
+  readonly tlb_flushes: number;
+  /** Interprocessor interrupts, one a target. */
+  readonly ipis: number;
+  /** Most areas that held addresses at one time. */
+  readonly peak_areas: number;
+  /** Most lazily unmapped pages at one time. */
+  readonly peak_lazy_pages: number;
+  /** Pages that were taken and not given back. */
+  readonly leaked_pages: number;
+  /** Areas that were taken and not given back. */
+  readonly leaked_areas: number;
+}
+
 /** A run of any workload; `workload` says of which. */
-export type AnyRun = RunResult | XfsLargeDirRun | XfsLsRun;
+export type AnyRun = RunResult | XfsLargeDirRun | XfsLsRun | MixedRun;
 
 /** The machine that ran. */
 export interface MachineResult {
@@ -146,6 +194,8 @@ export interface BootResult<Run extends AnyRun = RunResult> {
   readonly seed: number;
   /** Kernel command line as given. */
   readonly command_line: string;
+  /** The run of several subsystems before the others; absent = there was none. */
+  readonly mixed?: MixedRun;
   /** Kernel log with time stamps, a line each. */
   readonly dmesg: readonly string[];
   /** By layer, then by threads, as asked for. */

@@ -65,7 +65,8 @@ export function withDisk<T>(
   return result;
 }
 
-interface Mounted {
+/** A mounted disk. */
+export interface Mounted {
   readonly brd: BrdDevice;
   readonly sb: SuperBlock;
 }

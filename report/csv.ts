@@ -1,7 +1,9 @@
-/** Results as CSV (RFC 4180, lines end in LF): a line a run, no profile; of xfs-ls a line a name. */
+/** Results as CSV (RFC 4180, lines end in LF): a line a run, no profile; of xfs-ls a line a name, of a mixed run a line a part. */
 import type {
   AnyRun,
   BootResult,
+  MixedPart,
+  MixedRun,
   NamedInode,
   RunResult,
   XfsLargeDirRun,
@@ -70,6 +72,21 @@ const XFS_LS: readonly Column<LsRow>[] = [
   ["name_hex", (_, { entry }) => entry.name_hex ?? null],
 ];
 
+interface PartRow {
+  readonly run: MixedRun;
+  readonly part: MixedPart;
+}
+
+const MIXED: readonly Column<PartRow>[] = [
+  ...MACHINE,
+  ["workload", (_, { run }) => run.workload],
+  ["vmap", (_, { run }) => run.vmap],
+  ["part", (_, { part }) => part.name],
+  ["tasks", (_, { part }) => part.tasks],
+  ["ops", (_, { part }) => part.ops],
+  ["skipped", (_, { part }) => part.skipped],
+];
+
 /**
  * A header line, then a line a run. An empty field stands for `null`.
  *
@@ -88,14 +105,18 @@ export function formatCsv(result: BootResult<AnyRun>): string {
   const ls: LsRow[] = [];
   const largeDir: XfsLargeDirRun[] = [];
   const mapTouchUnmap: RunResult[] = [];
+  const parts: PartRow[] = [];
   let lists = false;
   for (const run of result.runs) {
-    if ("entries" in run) {
+    if ("parts" in run) {
+      for (const part of run.parts) parts.push({ run, part });
+    } else if ("entries" in run) {
       lists = true;
       for (const entry of run.entries) ls.push({ run, entry });
     } else if ("lookups" in run) largeDir.push(run);
     else mapTouchUnmap.push(run);
   }
+  if (parts.length > 0) return table(result, MIXED, parts);
   if (lists) return table(result, XFS_LS, ls);
   if (largeDir.length > 0) return table(result, XFS_LARGE_DIR, largeDir);
   return table(result, MAP_TOUCH_UNMAP, mapTouchUnmap);

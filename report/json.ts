@@ -3,6 +3,7 @@ import type {
   AnyRun,
   BootResult,
   LockLine,
+  MixedRun,
   NamedInode,
   ProfileLine,
   RunResult,
@@ -30,7 +31,7 @@ import type {
  * ```
  */
 export function formatJson(result: BootResult<AnyRun>): string {
-  const { schema, machine, seed, command_line, runs, dmesg } = result;
+  const { schema, machine, seed, command_line, mixed, runs, dmesg } = result;
   const document = {
     schema,
     machine: {
@@ -45,6 +46,7 @@ export function formatJson(result: BootResult<AnyRun>): string {
     },
     seed,
     command_line,
+    ...(mixed === undefined ? {} : { mixed: orderMixed(mixed) }),
     runs: runs.map(orderRun),
     dmesg,
   };
@@ -53,6 +55,7 @@ export function formatJson(result: BootResult<AnyRun>): string {
 
 /** Order of keys is part of the output, so it does not follow whoever built the object. */
 function orderRun(run: AnyRun): AnyRun {
+  if ("parts" in run) return orderMixed(run);
   if ("entries" in run) return orderLs(run);
   return "lookups" in run ? orderLargeDir(run) : orderMapTouchUnmap(run);
 }
@@ -96,6 +99,36 @@ function orderLargeDir(run: XfsLargeDirRun): XfsLargeDirRun {
       load: line.load,
     })),
     locks: run.locks.map(orderLock),
+  };
+}
+
+function orderMixed(run: MixedRun): MixedRun {
+  const { calls } = run;
+  return {
+    workload: run.workload,
+    vmap: run.vmap,
+    window_ns: run.window_ns,
+    parts: run.parts.map(({ name, tasks, ops, unit, skipped }) => ({
+      name,
+      tasks,
+      ops,
+      unit,
+      skipped,
+    })),
+    calls: {
+      vmalloc: calls.vmalloc,
+      vmap: calls.vmap,
+      vm_map_ram: calls.vm_map_ram,
+      ioremap: calls.ioremap,
+      alloc_vm_area: calls.alloc_vm_area,
+      vm_unmap_aliases: calls.vm_unmap_aliases,
+    },
+    tlb_flushes: run.tlb_flushes,
+    ipis: run.ipis,
+    peak_areas: run.peak_areas,
+    peak_lazy_pages: run.peak_lazy_pages,
+    leaked_pages: run.leaked_pages,
+    leaked_areas: run.leaked_areas,
   };
 }
 

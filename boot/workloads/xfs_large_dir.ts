@@ -82,7 +82,7 @@ const DROP_TURNS = 8;
 const INODES_PER_CLUSTER = 32;
 
 /** A name with all that is known of it. */
-interface Target {
+export interface Target {
   readonly path: Uint8Array;
   readonly ino: number;
   readonly mode: number;
@@ -175,7 +175,7 @@ function* task(t: Thread, run: Run, id: number, rng: Rng): Steps {
 }
 
 /** `echo 2 > /proc/sys/vm/drop_caches`: frees unused dentries and inodes. */
-function* drop_caches(t: Thread): Steps {
+export function* drop_caches(t: Thread): Steps {
   const v = t.k.vfs!;
   const { dentry_stat, inodes_stat } = v;
   for (let n = 0; n < DROP_TURNS; n++) {
@@ -236,7 +236,8 @@ function book(t: Thread, run: Run, isLookup: boolean): boolean {
   return false;
 }
 
-function* check_stat(t: Thread, { path, ino, mode }: Target): Steps {
+/** Stats a name. @throws {KernelBug} If something else is there. */
+export function* check_stat(t: Thread, { path, ino, mode }: Target): Steps {
   const found: Kstat | Errno = yield* sys_newstat(t, path);
   if (typeof found === "number") {
     BUG(t, `stat("${text(path)}") is ${found}, but it is inode ${ino}`);
@@ -286,7 +287,8 @@ export function isTarget({ mode }: ListedEntry): boolean {
   return !S_ISDIR(mode) && !S_ISLNK(mode);
 }
 
-function targetsOf({ path, entries }: ListedDirectory): Target[] {
+/** The names of a directory that are looked up. */
+export function targetsOf({ path, entries }: ListedDirectory): Target[] {
   return entries.filter(isTarget)
     .map(({ name, ino, mode }) => ({ path: join(path, name), ino, mode }));
 }

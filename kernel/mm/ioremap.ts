@@ -88,6 +88,7 @@ export function* __ioremap_caller(
 ): Steps<number> {
   enter(t, __IOREMAP_CALLER);
   charge(t, 60);
+  t.k.vmalloc.nr_ioremap++;
   const { page_size } = t.k.vmalloc;
   const end = phys + size;
   const { nrFrames, pageBytes } = t.machine.memory;

@@ -450,6 +450,7 @@ export function* alloc_vm_area(
   size: number,
 ): Steps<VmStruct | null> {
   enter(t, ALLOC_VM_AREA);
+  t.k.vmalloc.nr_alloc_vm_area++;
   const area = yield* get_vm_area_caller(t, size, VM_IOREMAP, ALLOC_VM_AREA);
   if (area === null) {
     leave(t);

@@ -186,6 +186,7 @@ export function* __vmalloc_area_node(
 ): Steps<number> {
   enter(t, __VMALLOC_AREA_NODE);
   charge(t, 30);
+  t.k.vmalloc.nr_vmalloc++;
   const { page_size } = t.k.vmalloc;
   const nr_pages = (area.size - page_size) / page_size;
   area.caller = caller;

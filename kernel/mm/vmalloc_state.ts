@@ -86,6 +86,14 @@ export class VmallocState {
   nr_vmap = 0;
   /** Calls of vm_map_ram(). */
   nr_vm_map_ram = 0;
+  /** Areas that were to be filled with pages: vmalloc() and its kin. */
+  nr_vmalloc = 0;
+  /** Calls of ioremap() and its kin. */
+  nr_ioremap = 0;
+  /** Calls of alloc_vm_area(). */
+  nr_alloc_vm_area = 0;
+  /** Calls of vm_unmap_aliases(). */
+  nr_unmap_aliases = 0;
   /** Times that an entry to be set was in use. */
   pte_not_none = 0;
   /** Requests that found no room. */

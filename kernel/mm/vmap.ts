@@ -213,7 +213,10 @@ export function vm_unmap_ram(
  */
 export function vm_unmap_aliases(t: Thread): Steps {
   const k = t.k;
-  if (k.vmap !== undefined) return k.vmap.vm_unmap_aliases(t);
+  if (k.vmap !== undefined) {
+    k.vmalloc.nr_unmap_aliases++;
+    return k.vmap.vm_unmap_aliases(t);
+  }
   // A15: nothing says so, and list heads are still zero.
   if (k.params.vmap_quirk.has("no-init-check")) {
     k.need(t, "vmap", "vmalloc_init");

@@ -1,0 +1,64 @@
+/** The part of the mixed run that looks names up on XFS. */
+import type { Steps } from "../../arch/asm.ts";
+import { Rng } from "../../arch/sim/random.ts";
+import type { SparseImage } from "../../kernel/drivers/block/image.ts";
+import type { Kernel } from "../../kernel/kernel.ts";
+import { errname, type Errno } from "../../kernel/lib/errno.ts";
+import type { Thread } from "../../kernel/thread.ts";
+import type { ListedDirectory } from "../images/xfs_large_dir.ts";
+import { mount_disk, type Mounted, umount_disk } from "../xfs_disk.ts";
+import type { Part } from "./part.ts";
+import {
+  check_stat,
+  drop_caches,
+  type Target,
+  targetsOf,
+} from "./xfs_large_dir.ts";
+
+/** Directories that are looked into: enough to keep dentries cold. */
+const DIRECTORIES = 8;
+/** Share of the names that memory has room for. */
+const CACHED_SHARE = 0.25;
+
+/** Tasks that look names up in a random order. */
+export class XfsPart implements Part {
+  readonly name = "xfs";
+  readonly unit = "names looked up";
+  readonly #targets: readonly Target[];
+  readonly #rngs: Rng[] = [];
+  #mounted: Mounted | null = null;
+
+  constructor(
+    k: Kernel,
+    readonly tasks: number,
+    readonly disk: SparseImage,
+    directories: readonly ListedDirectory[],
+  ) {
+    this.#targets = directories
+      .filter(({ entries }) => entries.length > DIRECTORIES * 2)
+      .slice(0, DIRECTORIES).flatMap(targetsOf);
+    for (let i = 0; i < tasks; i++) {
+      this.#rngs.push(new Rng(k.params.seed + 11 * i));
+    }
+  }
+
+  *prepare(t: Thread): Steps<string | null> {
+    const mounted: Mounted | Errno = yield* mount_disk(t, this.disk);
+    if (typeof mounted === "number") {
+      return `cannot mount the disk: ${errname(mounted)}`;
+    }
+    this.#mounted = mounted;
+    t.k.vfs!.dentry_limit = Math.floor(this.#targets.length * CACHED_SHARE);
+    return null;
+  }
+
+  *step(t: Thread, id: number): Steps {
+    const { length } = this.#targets;
+    yield* check_stat(t, this.#targets[this.#rngs[id].below(length)]);
+  }
+
+  *finish(t: Thread): Steps {
+    yield* drop_caches(t);
+    yield* umount_disk(t, this.#mounted!);
+  }
+}
