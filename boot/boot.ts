@@ -4,6 +4,7 @@ import { Machine } from "../arch/hw/machine.ts";
 import { DEFAULT_PRESET, findPreset } from "../arch/hw/presets/index.ts";
 import type { MachineSpec } from "../arch/hw/spec.ts";
 import { Deadlock, type EngineOptions } from "../arch/sim/engine.ts";
+import { Hypervisor } from "../arch/xen/hypervisor.ts";
 import { Kernel } from "../kernel/kernel.ts";
 import { do_page_fault } from "../kernel/mm/fault.ts";
 import type { VmapLayerFactory } from "../kernel/mm/vmap_layer.ts";
@@ -158,6 +159,7 @@ export function boot(options: BootOptions = {}): BootedMachine {
     lockupCycles: LOCKUP_SECONDS * spec.clockHz,
     ...options.engine,
   });
+  if (spec.xen !== undefined) machine.xen = new Hypervisor(machine);
   const printk = new Printk(spec.clockHz);
   const { onLog } = options;
   if (onLog !== undefined) {

@@ -13,6 +13,7 @@ import { PAGEATTR_QUIRKS } from "../kernel/mm/pageattr_quirks.ts";
 import { QUIRKS } from "../kernel/mm/quirks.ts";
 import { VMAP_LAYERS } from "../kernel/mm/vmalloc.ts";
 import { DEFAULT_PARAMS, type KernelParams } from "../kernel/params.ts";
+import { XEN_QUIRKS } from "../kernel/xen/xen_state.ts";
 
 /**
  * A kernel parameter whose value cannot be read. The message is one line.
@@ -146,6 +147,19 @@ export const PARAMETERS: readonly Parameter[] = [
             `a list of ${names.join(", ")}`,
             value,
           )
+        ),
+      );
+    },
+  },
+  {
+    name: "xen.quirk",
+    placeholder: "NAME,..",
+    help: "calls of vm_unmap_aliases() to leave out",
+    set: (draft, value) => {
+      const names = XEN_QUIRKS.map(({ name }) => name);
+      draft.xen_quirk = new Set(
+        (value ?? "").split(",").map((name) =>
+          choice("xen.quirk", name, names, `one of ${names.join(", ")}`, value)
         ),
       );
     },

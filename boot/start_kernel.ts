@@ -41,6 +41,8 @@ import { tick_init } from "../kernel/tick.ts";
 import { init_timers } from "../kernel/timer.ts";
 import { unknownBootOption } from "./params.ts";
 import { rest_init } from "./rest_init.ts";
+import { xen_pagetable_setup_done } from "../kernel/xen/mmu.ts";
+import { xen_start_kernel } from "../kernel/xen/setup.ts";
 import { type BootStep, nothing, runSteps, step } from "./step.ts";
 
 const START_KERNEL = ksym("start_kernel");
@@ -58,10 +60,12 @@ function banner(t: Thread): void {
   printk(t, KERN_INFO, `CPUs: ${nrCpus}, seed: ${t.machine.seed}`);
 }
 
-/** x86's part: memory, page tables of the linear map. */
+/** x86's part: memory, page tables of the linear map; on Xen, which has started the kernel, these become page tables to it too. */
 function* setup_arch(t: Thread): Steps {
+  xen_start_kernel(t);
   setup_bootmem_allocator(t);
   yield* init_memory_mapping(t);
+  yield* xen_pagetable_setup_done(t);
 }
 
 /** The parameters have been parsed; says which of them nobody knew. */

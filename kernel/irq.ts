@@ -31,6 +31,7 @@ import {
   LOCAL_TIMER_VECTOR,
   NR_VECTORS,
   RESCHEDULE_VECTOR,
+  XEN_EVTCHN_VECTOR,
 } from "./irq_vectors.ts";
 import { handle_IPI } from "./ia64_smp.ts";
 import {
@@ -47,6 +48,7 @@ import {
 import { do_softirq, local_softirq_pending } from "./softirq.ts";
 import { in_interrupt, Thread } from "./thread.ts";
 import { tick_check_idle, tick_nohz_stop_sched_tick } from "./tick.ts";
+import { xen_evtchn_do_upcall } from "./xen/events.ts";
 
 const ACK_APIC_IRQ = ksym("ack_APIC_irq");
 const IRQ_ENTER = ksym("irq_enter");
@@ -73,6 +75,7 @@ function entries(): Sym[] {
   names[CALL_FUNCTION_VECTOR] = "call_function_interrupt";
   names[CALL_FUNCTION_SINGLE_VECTOR] = "call_function_single_interrupt";
   names[INVALIDATE_TLB_VECTOR] = "invalidate_interrupt0";
+  names[XEN_EVTCHN_VECTOR] = "xen_hypervisor_callback";
   return names.map((name) => ksym(name));
 }
 
@@ -146,6 +149,11 @@ function* do_interrupt(t: Thread, vector: number): Steps {
       break;
     case CALL_FUNCTION_SINGLE_VECTOR:
       yield* smp_call_function_single_interrupt(t);
+      break;
+    case XEN_EVTCHN_VECTOR:
+      yield* irq_enter(t);
+      yield* xen_evtchn_do_upcall(t);
+      yield* irq_exit(t);
       break;
     default:
       BUG(t, `unexpected interrupt vector ${vector}`);

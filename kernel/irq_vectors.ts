@@ -11,5 +11,7 @@ export const CALL_FUNCTION_VECTOR = 2;
 export const CALL_FUNCTION_SINGLE_VECTOR = 3;
 /** "Flush user translations." Only counted: nothing here has user memory. */
 export const INVALIDATE_TLB_VECTOR = 4;
+/** "Look at the event channels": Xen's upcall. */
+export const XEN_EVTCHN_VECTOR = 5;
 /** How many there are. */
-export const NR_VECTORS = 5;
+export const NR_VECTORS = 6;

@@ -37,6 +37,8 @@ import type { Thread } from "./thread.ts";
 import type { Tick } from "./tick.ts";
 import type { Timers } from "./timer.ts";
 import type { Workqueues } from "./workqueue.ts";
+import type { PvMmuOps } from "./mm/pv_mmu.ts";
+import type { XenState } from "./xen/xen_state.ts";
 
 /** Architectures whose kernels differ: locks, calls between CPUs, the tick, how a TLB is flushed. */
 export type Arch = "x86" | "ia64";
@@ -263,6 +265,19 @@ export class Kernel {
    * @internal
    */
   text: KernelText | null = null;
+
+  /**
+   * What a guest of Xen knows of it; `null` = the kernel has the machine to itself.
+   *
+   * @internal
+   */
+  xen: XenState | null = null;
+  /**
+   * Page tables by way of a hypervisor; `null` = they are the kernel's own to write.
+   *
+   * @internal
+   */
+  pv_mmu: PvMmuOps | null = null;
 
   /** A kernel that has not booted; {@linkcode boot} makes and boots one. */
   constructor(

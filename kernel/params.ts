@@ -18,6 +18,8 @@ export interface KernelParams {
   readonly vmap_quirk: ReadonlySet<string>;
   /** Mistakes in changing page attributes (`pageattr.quirk=`), by name. */
   readonly pageattr_quirk: ReadonlySet<string>;
+  /** Calls of vm_unmap_aliases() to leave out (`xen.quirk=`), by name. */
+  readonly xen_quirk: ReadonlySet<string>;
   /** Lazily unmapped pages that bring about a purge; `null` = Linux's rule. */
   readonly lazy_max: number | null;
   /** How XFS maps buffers of several pages (`xfs.buf_map=`); `null` = as the kernel with that vmap layer did. */
@@ -41,6 +43,7 @@ export const DEFAULT_PARAMS: KernelParams = Object.freeze({
   loglevel: 7,
   vmap: "rewrite",
   vmap_quirk: new Set<string>(),
+  xen_quirk: new Set<string>(),
   pageattr_quirk: new Set<string>(),
   lazy_max: null,
   xfs_buf_map: null,

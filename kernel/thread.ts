@@ -76,6 +76,8 @@ export class Thread extends MachineContext {
   exit_code: unknown = undefined;
   /** What it sleeps on, for reports; `null` = it does not sleep. */
   wchan: string | null = null;
+  /** Xen domain in whose name it makes hypercalls: 1 = the guest, 0 = back ends. */
+  domid = 1;
   /** Its root and working directory; `null` = pid 1's (CLONE_FS). */
   fs: FsStruct | null = null;
   /**

@@ -161,10 +161,14 @@ export class FrameTable {
       );
       return -XEN_EINVAL;
     }
+    // The first tree is searched itself for what maps its own tables.
+    const first = level === 4 && this.kernelRoot < 0;
+    if (first) this.kernelRoot = mfn;
     this.#search = typed === undefined ? this.#searchTree(mfn, level) : null;
     const got = this.#get(t, d, mfn, level);
     this.#search = null;
     if (!got) {
+      if (first) this.kernelRoot = -1;
       this.x.print(
         t,
         `mm.c:2043:d${d.domid} Error while pinning mfn ${mfn.toString(16)}`,
@@ -172,10 +176,7 @@ export class FrameTable {
       return -XEN_EINVAL;
     }
     this.#typed.get(mfn)!.pinned = true;
-    if (level === 4) {
-      this.roots.add(mfn);
-      if (this.kernelRoot < 0) this.kernelRoot = mfn;
-    }
+    if (level === 4) this.roots.add(mfn);
     return 0;
   }
 

@@ -110,6 +110,7 @@ export class Hypervisor {
   callbackVector = -1;
   /** Whether an upcall is on its way or unanswered, by CPU. */
   readonly upcallPending: Uint8Array;
+  readonly #all: readonly Domain[];
   /** Frames of each CPU's local descriptor table. */
   readonly #ldts: (readonly number[])[];
 
@@ -135,6 +136,7 @@ export class Hypervisor {
         return [domid, new Domain(domid, new GrantTable(own))];
       }),
     );
+    this.#all = [...this.domains.values()];
     this.upcallPending = new Uint8Array(machine.nrCpus);
     this.#ldts = new Array(machine.nrCpus).fill([]);
   }
@@ -152,17 +154,15 @@ export class Hypervisor {
   /** Whether guests have `mfn`: it is theirs and not given back. */
   isGuestFrame(mfn: number): boolean {
     if (!(mfn >= 0 && mfn < this.firstFrame)) return false;
-    for (const d of this.domains.values()) {
-      if (d.ballooned.has(mfn)) return false;
+    for (let i = 0; i < this.#all.length; i++) {
+      if (this.#all[i].ballooned.has(mfn)) return false;
     }
     return true;
   }
 
   /** Whether `mfn` is Xen's own, but `d` may map it: its grant table. */
   isShown(d: Domain, mfn: number): boolean {
-    return d.grants.frames.indexOf(mfn) >= 0 ||
-      // Both domains are one kernel: see the file's head.
-      (mfn >= this.firstFrame && mfn < this.machine.memory.nrFrames);
+    return d.grants.frames.includes(mfn);
   }
 
   /** The domain called `domid`, as `d` names it; `null` = none. */

@@ -59,7 +59,7 @@ export class Bootmem {
     this.pageBytes = memory.pageBytes;
     const limit = k.params.mem_bytes ?? Infinity;
     this.max_pfn = Math.min(
-      memory.nrFrames,
+      k.machine.xen?.firstFrame ?? memory.nrFrames,
       Math.floor(limit / this.pageBytes),
     );
     let low = this.max_pfn;

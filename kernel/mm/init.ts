@@ -40,7 +40,9 @@ export function init_memory_mapping(t: Thread): Steps {
     const large = 2 ** format.largePageBits;
     const end = k.bootmem.max_low_pfn;
     for (let pfn = 0; pfn < end;) {
-      const fits = format.largePageBits > 0 && pfn + large <= end;
+      // Xen lets no guest use large pages.
+      const fits = machine.xen === null && format.largePageBits > 0 &&
+        pfn + large <= end;
       const vaddr = start + pfn * memory.pageBytes;
       if (fits) map_boot(t, vaddr, pfn, PAGE_KERNEL_LARGE, format.largeLevel);
       else map_boot(t, vaddr, pfn, PAGE_KERNEL, format.levels.length - 1);

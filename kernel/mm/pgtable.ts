@@ -72,6 +72,10 @@ export class MmStruct {
   readonly page_table_lock: Spinlock;
   /** Frames in use as tables, the root included. */
   nr_tables = 1;
+  /** Further `PROT_*` bits of entries that point at tables: user access. */
+  table_prot = 0;
+  /** Known to the hypervisor as a tree of page tables. */
+  pinned = false;
 
   /**
    * An address space without mappings.
@@ -161,7 +165,10 @@ export function* pte_alloc_kernel(
       return fresh as Errno;
     }
     yield* spin_lock(t, mm.page_table_lock);
-    const taken = populate(t, mm, vaddr, level, fresh);
+    const pv = t.k.pv_mmu;
+    const taken = pv === null
+      ? populate(t, mm, vaddr, level, fresh)
+      : yield* pv.populate(t, mm, vaddr, level, fresh);
     yield* spin_unlock(t, mm.page_table_lock);
     // Somebody else was faster: theirs stays.
     if (!taken && t.k.pages !== undefined) {
@@ -193,7 +200,7 @@ export function populate(
   touch_write(t, t.machine.lineAt(at * memory.pageBytes + index * 8));
   if ((words[index * 2] | words[index * 2 + 1]) !== 0) return false;
   const pte: PtePair = { lo: 0, hi: 0 };
-  format.encode(table, format.tableProt(level), pte);
+  format.encode(table, format.tableProt(level) | mm.table_prot, pte);
   words[index * 2] = pte.lo;
   words[index * 2 + 1] = pte.hi;
   mm.nr_tables++;
@@ -226,6 +233,7 @@ function set_range(
 ): Steps<number | Errno> {
   enter(t, sym);
   charge(t, 14);
+  t.k.pv_mmu?.set_ptes(t, mm, start, end, prot, pages, first);
   return set_one_line(t, mm, start, end, prot, pages, first) ??
     set_lines(t, mm, start, end, prot, pages, first);
 }
@@ -438,6 +446,7 @@ export function* vunmap_page_range(
       const room = perLine - (index & (perLine - 1));
       const count = room < left ? room : left;
       run.count = count;
+      k.pv_mmu?.clear_ptes(t, count);
       yield* pte_run<number>(t, run, table, index);
       index += count;
       left -= count;

@@ -1,0 +1,39 @@
+/**
+ * What page-table code asks of a kernel that runs as a guest: Linux's pv_mmu_ops,
+ * as far as the model has calls for it (arch/x86/include/asm/paravirt.h).
+ */
+import type { Steps } from "../../arch/asm.ts";
+import type { Thread } from "../thread.ts";
+import type { Page } from "./page.ts";
+import type { MmStruct } from "./pgtable.ts";
+
+/** Page tables by way of a hypervisor. */
+export interface PvMmuOps {
+  /**
+   * Points the entry of `vaddr` at `level` to `table` if it is still empty:
+   * paravirt_alloc_pte() and set_pmd(), and their kin of other levels.
+   *
+   * Locks: mm.page_table_lock held.
+   *
+   * @returns Whether it was.
+   */
+  populate(
+    t: Thread,
+    mm: MmStruct,
+    vaddr: number,
+    level: number,
+    table: number,
+  ): Steps<boolean>;
+  /** Before entries of `[start, end)` are set: charges for them, and ends the run if one would be refused. Plain. */
+  set_ptes(
+    t: Thread,
+    mm: MmStruct,
+    start: number,
+    end: number,
+    prot: number,
+    pages: readonly Page[] | null,
+    first: number,
+  ): void;
+  /** Before `count` entries of the kernel's space are cleared: charges for them. Plain. */
+  clear_ptes(t: Thread, count: number): void;
+}
