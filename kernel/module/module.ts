@@ -4,6 +4,7 @@
  *
  * Lock order:
  *
+ *     module_notify_list.rwsem   (while no other lock is held)
  *     module_mutex
  *       what vmalloc(), vfree() and kmalloc() take
  *
@@ -13,10 +14,17 @@
  * it are one list, walked from both ends. References are counted by CPU, as
  * there.
  */
-import { charge } from "../../arch/asm.ts";
+import { charge, type Steps } from "../../arch/asm.ts";
 import type { Kernel } from "../kernel.ts";
 import { ListHead } from "../lib/list.ts";
 import { Mutex } from "../locking/mutex.ts";
+import {
+  down_read,
+  down_write,
+  RwSemaphore,
+  up_read,
+  up_write,
+} from "../locking/rwsem.ts";
 import type { KmallocObject } from "../mm/slab.ts";
 import { PerCpu } from "../percpu.ts";
 import { preempt_disable, preempt_enable, type Thread } from "../thread.ts";
@@ -112,6 +120,13 @@ export class Module {
   }
 }
 
+/** Who is told of modules; see {@linkcode register_module_notifier}. */
+export type ModuleNotifier = (
+  t: Thread,
+  mod: Module,
+  state: ModuleStateName,
+) => Steps;
+
 /** Modules as a whole: `k.module`. */
 export class ModuleState {
   readonly module_mutex: Mutex;
@@ -129,6 +144,11 @@ export class ModuleState {
   /** Each CPU's memory for per-CPU data of modules; `null` while no module has any. */
   percpu: PercpuReserve | null = null;
 
+  /** Guards the notifiers; held for reading while they are called. */
+  readonly notify_rwsem: RwSemaphore;
+  /** First registered, first called. */
+  readonly notifiers: ModuleNotifier[] = [];
+
   /** What the kernel itself exports. Changed by the host alone. */
   readonly symbols: KernelSymbols;
 
@@ -139,8 +159,54 @@ export class ModuleState {
 
   constructor(k: Kernel) {
     this.module_mutex = new Mutex(k, "module_mutex");
+    this.notify_rwsem = new RwSemaphore(k, "module_notify_list.rwsem");
     this.symbols = new KernelSymbols();
   }
+}
+
+/**
+ * Has `fn` called of every module: when it is loaded and both regions are there
+ * ("coming"), and before it goes ("going").
+ *
+ * Context: process.
+ * Locks: takes module_notify_list.rwsem for writing; callers hold it for reading
+ * and no other lock.
+ */
+export function* register_module_notifier(
+  t: Thread,
+  fn: ModuleNotifier,
+): Steps {
+  const { notify_rwsem, notifiers } = module_state(t.k);
+  yield* down_write(t, notify_rwsem);
+  notifiers.push(fn);
+  yield* up_write(t, notify_rwsem);
+}
+
+/** Undoes {@linkcode register_module_notifier}. */
+export function* unregister_module_notifier(
+  t: Thread,
+  fn: ModuleNotifier,
+): Steps {
+  const { notify_rwsem, notifiers } = module_state(t.k);
+  yield* down_write(t, notify_rwsem);
+  const i = notifiers.indexOf(fn);
+  if (i >= 0) notifiers.splice(i, 1);
+  yield* up_write(t, notify_rwsem);
+}
+
+/** Tells all notifiers. Context: process. */
+export function* notify_modules(
+  t: Thread,
+  mod: Module,
+  state: ModuleStateName,
+): Steps {
+  const { notify_rwsem, notifiers } = module_state(t.k);
+  yield* down_read(t, notify_rwsem);
+  for (let i = 0; i < notifiers.length; i++) {
+    charge(t, 8);
+    yield* notifiers[i](t, mod, state);
+  }
+  yield* up_read(t, notify_rwsem);
 }
 
 /** The state of modules; made when first asked for. */

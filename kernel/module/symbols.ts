@@ -7,7 +7,7 @@
  */
 import { charge, enter, ksym, leave, type Steps } from "../../arch/asm.ts";
 import { ENOENT, ENOEXEC, ENOMEM, err, type Errno } from "../lib/errno.ts";
-import { add64, addr64, number64, type U64 } from "../lib/u64.ts";
+import { add64, addr64, sub64, type U64 } from "../lib/u64.ts";
 import { GFP_KERNEL } from "../mm/gfp.ts";
 import { kfree, kmalloc } from "../mm/slab.ts";
 import { KERN_ERR, KERN_WARNING, printk } from "../printk.ts";
@@ -17,7 +17,6 @@ import {
   type Export,
   R_X86_64_64,
   RELA,
-  type Section,
   SHN_ABS,
   SHN_COMMON,
   SHN_UNDEF,
@@ -290,16 +289,14 @@ function* string_in(
   info: LoadInfo,
   at: U64,
 ): Steps<string | null> {
-  const inside = info.sections.find((s: Section) => {
-    if (s.region === "none") return false;
-    const start = addr64(s.addr);
-    return at.hi === start.hi && number64(at) >= number64(start) &&
-      number64(at) < number64(start) + s.size;
-  });
-  if (inside === undefined) return null;
-  const from = inside.addr + at.lo - addr64(inside.addr).lo;
-  const name = yield* get_string(t, from, inside.addr + inside.size);
-  return name === "" ? null : name;
+  for (const { region, addr, size } of info.sections) {
+    charge(t, 6);
+    const offset = sub64(at, addr64(addr));
+    if (region === "none" || offset.hi !== 0 || offset.lo >= size) continue;
+    const name = yield* get_string(t, addr + offset.lo, addr + size);
+    return name === "" ? null : name;
+  }
+  return null;
 }
 
 /** No two exports of one name. Plain. Locks: module_mutex held. */

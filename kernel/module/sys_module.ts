@@ -22,6 +22,7 @@ import {
   module_flags,
   module_refcount,
   module_state,
+  notify_modules,
 } from "./module.ts";
 import { module_free } from "./module_alloc.ts";
 import { module_unload_free } from "./symbols.ts";
@@ -55,6 +56,7 @@ export function* sys_init_module(
     leave(t);
     return mod;
   }
+  yield* notify_modules(t, mod, "coming");
   charge(t, 40); // do_one_initcall() without the call
   yield* mutex_lock(t, state.module_mutex);
   mod.state = "live";
@@ -88,6 +90,7 @@ export function* sys_delete_module(t: Thread, name: string): Steps<Errno | 0> {
   yield* mutex_unlock(t, state.module_mutex);
   if (error === 0) {
     charge(t, 40); // its exit function, not called
+    yield* notify_modules(t, mod!, "going");
     yield* mutex_lock(t, state.module_mutex);
     yield* free_module(t, mod!);
     state.nr_unloads++;
