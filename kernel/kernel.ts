@@ -38,6 +38,7 @@ import type { Tick } from "./tick.ts";
 import type { Timers } from "./timer.ts";
 import type { Workqueues } from "./workqueue.ts";
 import type { PvMmuOps } from "./mm/pv_mmu.ts";
+import type { XenDevices } from "./drivers/xen/xen_devices.ts";
 import type { XenState } from "./xen/xen_state.ts";
 
 /** Architectures whose kernels differ: locks, calls between CPUs, the tick, how a TLB is flushed. */
@@ -278,6 +279,12 @@ export class Kernel {
    * @internal
    */
   pv_mmu: PvMmuOps | null = null;
+  /**
+   * Xenstore, buses and devices of both domains; `null` until somebody asks for a device.
+   *
+   * @internal
+   */
+  xen_devices: XenDevices | null = null;
 
   /** A kernel that has not booted; {@linkcode boot} makes and boots one. */
   constructor(

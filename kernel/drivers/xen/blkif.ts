@@ -23,6 +23,8 @@ export const BLKIF_RSP_ERROR = -1;
 export const BLKIF_RSP_EOPNOTSUPP = -2;
 /** Most pieces of a request. */
 export const BLKIF_MAX_SEGMENTS_PER_REQUEST = 11;
+/** A bit of the back end's key `info`. */
+export const VDISK_READONLY = 4;
 /** Bytes of a ring's entry: the request is the larger. */
 export const BLKIF_ENTRY_BYTES = 112;
 

@@ -27,6 +27,12 @@ import { charge, enter, ksym, leave, type Steps } from "../../../arch/asm.ts";
 import type { Errno } from "../../lib/errno.ts";
 import { errname } from "../../lib/errno.ts";
 import { KERN_ERR, printk } from "../../printk.ts";
+import {
+  wait_event_timeout,
+  WaitQueue,
+  wake_up,
+  wake_up_all,
+} from "../../sched/wait.ts";
 import type { Thread } from "../../thread.ts";
 import {
   register_xenbus_watch,
@@ -107,8 +113,11 @@ export class Xenbus {
   /** By directory. Changed by `xenwatch` alone. */
   readonly devices: Map<string, XenbusDevice> = new Map();
   watch: XenbusWatch | null = null;
+  /** For whoever waits for a device to go. */
+  readonly removed_wait: WaitQueue;
 
   constructor(
+    t: Thread,
     readonly xs: XsHandle,
     /** Directory of the devices. */
     readonly root: string,
@@ -116,21 +125,23 @@ export class Xenbus {
     readonly levels: number,
     /** Keys of a device that lead to its other end. */
     readonly otherend: { readonly path: string; readonly id: string },
-  ) {}
+  ) {
+    this.removed_wait = new WaitQueue(t.k, "xenbus");
+  }
 }
 
 /** The bus of front ends of the domain that `xs` belongs to. */
 export function* xenbus_frontend_init(t: Thread, xs: XsHandle): Steps<Xenbus> {
   const root = `/local/domain/${xs.domid}/device`;
   const keys = { path: "backend", id: "backend-id" };
-  return yield* start(t, new Xenbus(xs, root, 2, keys));
+  return yield* start(t, new Xenbus(t, xs, root, 2, keys));
 }
 
 /** The bus of back ends. */
 export function* xenbus_backend_init(t: Thread, xs: XsHandle): Steps<Xenbus> {
   const root = `/local/domain/${xs.domid}/backend`;
   const keys = { path: "frontend", id: "frontend-id" };
-  return yield* start(t, new Xenbus(xs, root, 3, keys));
+  return yield* start(t, new Xenbus(t, xs, root, 3, keys));
 }
 
 function* start(t: Thread, bus: Xenbus): Steps<Xenbus> {
@@ -216,6 +227,7 @@ function* xenbus_dev_remove(t: Thread, dev: XenbusDevice): Steps {
     yield* dev.driver.remove(t, dev);
   }
   bus.devices.delete(nodename);
+  yield* wake_up_all(t, bus.removed_wait);
   leave(t);
 }
 
@@ -283,6 +295,12 @@ export function* xenbus_dev_fatal(
   yield* xenbus_switch_state(t, dev, XenbusStateClosing);
 }
 
+/** Directories of a device's two ends. */
+export interface DevicePaths {
+  readonly front: string;
+  readonly back: string;
+}
+
 /** Keys of a device that its drivers need besides. */
 export interface DeviceKeys {
   readonly frontend?: Readonly<Record<string, string | number>>;
@@ -300,7 +318,7 @@ export function* toolstack_attach(
   domid: number,
   id: number,
   keys: DeviceKeys,
-): Steps<{ readonly front: string; readonly back: string }> {
+): Steps<DevicePaths> {
   const front = `/local/domain/${domid}/device/${type}/${id}`;
   const back = `/local/domain/0/backend/${type}/${domid}/${id}`;
   const sides = [
@@ -319,11 +337,40 @@ export function* toolstack_attach(
   return { front, back };
 }
 
+/** Longest that the tool stack waits for an end, seconds. */
+const PATIENCE_S = 10;
+
+/**
+ * Waits until the end in directory `path` is in one of `states`.
+ *
+ * Context: process.
+ *
+ * @returns The state that it is in; another one if it took too long.
+ */
+export function* toolstack_wait(
+  t: Thread,
+  xs: XsHandle,
+  path: string,
+  states: readonly number[],
+): Steps<number> {
+  const wq = new WaitQueue(t.k, "toolstack_wait");
+  let seen = XenbusStateUnknown;
+  const watch = new XenbusWatch(`${path}/state`, function* (t) {
+    seen = yield* xenbus_read_driver_state(t, xs, path);
+    yield* wake_up(t, wq);
+  });
+  yield* register_xenbus_watch(t, xs, watch);
+  const timeout = PATIENCE_S * t.machine.spec.kernel.hz;
+  yield* wait_event_timeout(t, wq, () => states.includes(seen), timeout);
+  yield* unregister_xenbus_watch(t, xs, watch);
+  return seen;
+}
+
 /** Takes a device away whose ends are closed. Context: process. */
 export function* toolstack_detach(
   t: Thread,
   xs: XsHandle,
-  { front, back }: { readonly front: string; readonly back: string },
+  { front, back }: DevicePaths,
 ): Steps {
   yield* xenbus_rm(t, xs, front);
   yield* xenbus_rm(t, xs, back);

@@ -35,13 +35,11 @@ import {
   xs_init,
 } from "./xenstore.ts";
 
-const nobody = () => {};
-
 Deno.test("xenstore keeps values, lists directories, and lets a domain write its own alone", () => {
   runVm({ cpus: 2 }, function* (t) {
     const store = new XenStore(t.k);
-    const dom0 = yield* xs_init(t, store, 0, nobody);
-    const domU = yield* xs_init(t, store, 1, nobody);
+    const dom0 = yield* xs_init(t, store, 0);
+    const domU = yield* xs_init(t, store, 1);
     assertEquals(yield* xenbus_write(t, domU, "/local/domain/1/a/b", 5), 0);
     assertEquals(yield* xenbus_read(t, dom0, "/local/domain/1/a/b"), "5");
     assertEquals(yield* xenbus_scan(t, dom0, "/local/domain/1/a/b"), 5);
@@ -69,7 +67,7 @@ Deno.test("xenstore keeps values, lists directories, and lets a domain write its
 Deno.test("watches fire at first, for what is below, and not after their end", () => {
   runVm({ cpus: 2 }, function* (t) {
     const store = new XenStore(t.k);
-    const dom0 = yield* xs_init(t, store, 0, nobody);
+    const dom0 = yield* xs_init(t, store, 0);
     const seen: string[] = [];
     const watch = new XenbusWatch("/d/1", (t, path) => {
       assertEquals(t, dom0.thread);
@@ -94,8 +92,8 @@ Deno.test("watches fire at first, for what is below, and not after their end", (
 Deno.test("both ends of a device go from Initialising to Connected to Closed, and are removed", () => {
   runVm({ cpus: 2 }, function* (t) {
     const store = new XenStore(t.k);
-    const dom0 = yield* xs_init(t, store, 0, nobody);
-    const domU = yield* xs_init(t, store, 1, nobody);
+    const dom0 = yield* xs_init(t, store, 0);
+    const domU = yield* xs_init(t, store, 1);
     const backs = yield* xenbus_backend_init(t, dom0);
     const fronts = yield* xenbus_frontend_init(t, domU);
     const log: string[] = [];
@@ -177,7 +175,7 @@ Deno.test("both ends of a device go from Initialising to Connected to Closed, an
 Deno.test("a driver that cannot take a device closes it, and says why", () => {
   const { k } = runVm({ cpus: 1 }, function* (t) {
     const store = new XenStore(t.k);
-    const dom0 = yield* xs_init(t, store, 0, nobody);
+    const dom0 = yield* xs_init(t, store, 0);
     const backs = yield* xenbus_backend_init(t, dom0);
     xenbus_register_driver(t, backs, {
       type: "vif",

@@ -11,7 +11,7 @@
  *
  *     xs.xenwatch_mutex            a callback runs
  *       store.request_mutex        one message to the daemon at a time
- *         xs.watch_events_lock     events queued
+ *         xs.watch_events_lock     events queued; interrupts off
  *
  * Differs from Linux: the daemon is not a process behind a ring of its own; a
  * message to it is a function that charges what the exchange takes. Left out:
@@ -28,7 +28,11 @@ import {
 } from "../../kthread.ts";
 import { EACCES, ENOENT, err, type Errno } from "../../lib/errno.ts";
 import { Mutex, mutex_lock, mutex_unlock } from "../../locking/mutex.ts";
-import { spin_lock, spin_unlock, Spinlock } from "../../locking/spinlock.ts";
+import {
+  spin_lock_irqsave,
+  spin_unlock_irqrestore,
+  Spinlock,
+} from "../../locking/spinlock.ts";
 import { wait_event, WaitQueue, wake_up } from "../../sched/wait.ts";
 import type { Thread } from "../../thread.ts";
 
@@ -92,23 +96,18 @@ export class XsHandle {
   }
 }
 
-/**
- * Connects domain `domid` and starts its `xenwatch`.
- *
- * @param adopt Called by the new thread first: it says which domain it is in.
- */
+/** Connects domain `domid` and starts its `xenwatch`. Context: process. */
 export function* xs_init(
   t: Thread,
   store: XenStore,
   domid: number,
-  adopt: (t: Thread) => void,
 ): Steps<XsHandle> {
   const xs = new XsHandle(t.k, store, domid);
   yield* mutex_lock(t, store.request_mutex);
   store.handles.push(xs);
   yield* mutex_unlock(t, store.request_mutex);
   xs.thread = yield* kthread_run(t, function* (p) {
-    adopt(p);
+    p.domid = domid;
     yield* xenwatch_thread(p, xs);
   }, domid === 0 ? "xenwatch/dom0" : "xenwatch");
   return xs;
@@ -132,9 +131,9 @@ function* xenwatch_thread(t: Thread, xs: XsHandle): Steps {
     );
     if (kthread_should_stop(t)) return;
     yield* mutex_lock(t, xs.xenwatch_mutex);
-    yield* spin_lock(t, xs.watch_events_lock);
+    const flags = yield* spin_lock_irqsave(t, xs.watch_events_lock);
     const event = xs.watch_events.shift();
-    yield* spin_unlock(t, xs.watch_events_lock);
+    yield* spin_unlock_irqrestore(t, xs.watch_events_lock, flags);
     charge(t, 30);
     if (event !== undefined && event.watch.active) {
       xs.called++;
@@ -277,6 +276,17 @@ export function* unregister_xenbus_watch(
   leave(t);
 }
 
+/** Has `xenwatch` call `callback` in its turn: for what an interrupt may not do itself. Context: any. */
+export function xs_defer(
+  t: Thread,
+  xs: XsHandle,
+  callback: (t: Thread) => Steps,
+): Steps {
+  const watch = new XenbusWatch("", callback);
+  watch.active = true;
+  return queue(t, xs, watch, "");
+}
+
 function* begin(t: Thread, xs: XsHandle): Steps {
   yield* mutex_lock(t, xs.store.request_mutex);
   charge(t, MESSAGE_INSTRUCTIONS);
@@ -306,11 +316,11 @@ function* queue(
   watch: XenbusWatch,
   path: string,
 ): Steps {
-  yield* spin_lock(t, xs.watch_events_lock);
+  const flags = yield* spin_lock_irqsave(t, xs.watch_events_lock);
   charge(t, 40);
   xs.watch_events.push({ watch, path });
   yield* wake_up(t, xs.watch_events_waitq);
-  yield* spin_unlock(t, xs.watch_events_lock);
+  yield* spin_unlock_irqrestore(t, xs.watch_events_lock, flags);
 }
 
 function mayWrite({ domid }: XsHandle, path: string): boolean {
