@@ -17,6 +17,7 @@ import { WorkloadError } from "./workload_error.ts";
 
 /** A disk with XFS on it. */
 export interface DiskOptions extends MachinesOptions {
+  /** What the disk holds; {@linkcode readImage} reads a file. */
   readonly disk: SparseImage;
   /** A directory on it, from its root. */
   readonly path: string;

@@ -2,10 +2,8 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { findPreset } from "../../arch/hw/presets/index.ts";
 import { boot } from "../../boot/boot.ts";
-import {
-  type ListedDirectory,
-  xfsLargeDirImage,
-} from "../../boot/images/xfs_large_dir.ts";
+import type { ListedDirectory } from "../../boot/images/listed.ts";
+import { xfsLargeDirImage } from "../../boot/images/xfs_large_dir.ts";
 import type { XfsLargeDirRun } from "../../boot/results.ts";
 import {
   runXfsLargeDir,
