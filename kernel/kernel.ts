@@ -232,7 +232,11 @@ export class Kernel {
    */
   xfs_buf: XfsBufState | null = null;
 
-  /** File systems; `null` until the first is registered. */
+  /**
+   * File systems; `null` until the first is registered.
+   *
+   * @internal
+   */
   vfs: Vfs | null = null;
 
   /** A kernel that has not booted; {@linkcode boot} makes and boots one. */

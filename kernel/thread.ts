@@ -76,7 +76,11 @@ export class Thread extends MachineContext {
   exit_code: unknown = undefined;
   /** What it sleeps on, for reports; `null` = it does not sleep. */
   wchan: string | null = null;
-  /** Its root and working directory; `null` = pid 1's (CLONE_FS). */
+  /**
+   * Its root and working directory; `null` = pid 1's (CLONE_FS).
+   *
+   * @internal
+   */
   fs: FsStruct | null = null;
   /**
    * Page-table operations of this thread, reused; `null` before the first.
