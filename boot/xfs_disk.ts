@@ -25,6 +25,7 @@ export interface DiskOptions extends MachinesOptions {
 
 /** The errors that users meet, as perror() says them. */
 const MESSAGES: Readonly<Record<string, string>> = {
+  EFBIG: "File too large",
   EINVAL: "Invalid argument",
   EIO: "Input/output error",
   ELOOP: "Too many levels of symbolic links",
