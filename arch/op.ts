@@ -453,7 +453,11 @@ export class MachineContext extends Context {
   readonly cyclesBySym: Float64Array;
   /** The machine's, at hand for `charge()`. */
   readonly cyclesPerInstruction: number;
-  /** The machine's, at hand. */
+  /**
+   * The machine's, at hand.
+   *
+   * @internal
+   */
   readonly coherence: Coherence;
 
   /** A context that has not started. */
