@@ -150,6 +150,7 @@ export {
   pstore,
   read_line,
   READ_ONCE,
+  spin_cmpxchg,
   spin_until,
   type Steps,
   store,
@@ -283,6 +284,7 @@ export {
   spin_unlock_irq,
   spin_unlock_irqrestore,
   Spinlock,
+  type SpinlockOptions,
 } from "./kernel/locking/spinlock.ts";
 
 // Several CPUs: masks, calls, per-CPU variables, RCU, softirqs, work queues.
