@@ -78,17 +78,33 @@ export {
   withCpus,
 } from "./arch/hw/validate.ts";
 
-// The benchmark, and its results.
+// The benchmarks, and their results.
 
+export type { MachinesOptions } from "./boot/each_machine.ts";
+export type { ListedDirectory, ListedEntry } from "./boot/images/listed.ts";
 export {
+  type AnyRun,
   type BootResult,
+  type LoadedLine,
   type LockLine,
   type MachineResult,
+  type MeasuredRun,
+  type NamedInode,
   type ProfileLine,
   RESULT_SCHEMA,
   type RunResult,
+  type XfsLargeDirRun,
+  type XfsLsRun,
 } from "./boot/results.ts";
 export { runBoot, type RunOptions } from "./boot/run.ts";
+export {
+  runXfsLargeDir,
+  runXfsLs,
+  type XfsLargeDirOptions,
+  type XfsLsOptions,
+} from "./boot/run_xfs.ts";
+export { WorkloadError } from "./boot/workload_error.ts";
+export type { DiskOptions } from "./boot/xfs_disk.ts";
 export {
   map_touch_unmap,
   type MapApi,
@@ -100,6 +116,14 @@ export { formatJson } from "./report/json.ts";
 export { formatLocks } from "./report/locks.ts";
 export { formatProfile } from "./report/profile.ts";
 export { formatTable } from "./report/table.ts";
+
+// Disks.
+
+export {
+  ImageError,
+  readImage,
+  SparseImage,
+} from "./kernel/drivers/block/image.ts";
 
 // What kernel code is made of: threads, operations on shared state, time.
 
@@ -126,6 +150,7 @@ export {
   pstore,
   read_line,
   READ_ONCE,
+  spin_cmpxchg,
   spin_until,
   type Steps,
   store,
@@ -259,6 +284,7 @@ export {
   spin_unlock_irq,
   spin_unlock_irqrestore,
   Spinlock,
+  type SpinlockOptions,
 } from "./kernel/locking/spinlock.ts";
 
 // Several CPUs: masks, calls, per-CPU variables, RCU, softirqs, work queues.

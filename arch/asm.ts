@@ -292,7 +292,8 @@ export function ticket_unlock(
 
 /**
  * Spins until `(cell & mask) === want`: a loop of loads and `cpu_relax()`, which
- * the engine runs without resuming the kernel code each time.
+ * the engine runs without resuming the kernel code each time. It sees the value
+ * that the line has when it arrives, not when it was asked for.
  *
  * @returns The value that ended the wait.
  *
@@ -330,8 +331,8 @@ export function spin_until(
  * test-and-set lock that has been found taken, which the engine runs without
  * resuming the kernel code.
  *
- * A spinner sees the value that the line has when it arrives, not when it was
- * asked for: whoever gets it after the first has taken the lock does not try.
+ * Like {@linkcode spin_until} it sees the value of the line's arrival: whoever
+ * gets it after the first has taken the lock does not try.
  *
  * @example
  * ```ts

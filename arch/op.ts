@@ -203,7 +203,7 @@ export class Op implements PendingOp {
         break;
       case OpKind.SPIN: {
         const cell = this.#cell as Cell<number>;
-        this.#spend(machine.coherence.read(cpu, cell.line));
+        if (!this.#arrived(cpu, cell.line)) return false;
         result.value = cell.value;
         if ((cell.value & (this.#a as number)) === this.#b) break;
         return this.#park(cpu, cell.line);
@@ -336,17 +336,27 @@ export class Op implements PendingOp {
     return true;
   }
 
-  /** One move of `spin_cmpxchg()`. `#c`: 0 = the line is to be fetched, 1 = it has arrived. */
+  /** One move of `spin_cmpxchg()`. */
   #spinCmpxchg(cpu: Cpu, cell: Cell<number>): boolean {
-    if (this.#c === 0) {
-      this.#spend(this.machine.coherence.read(cpu, cell.line));
-      this.#c = 1;
-      return this.#pause(cpu);
-    }
-    this.#c = 0;
+    if (!this.#arrived(cpu, cell.line)) return false;
     if (cell.value !== this.#a) return this.#park(cpu, cell.line);
     this.#writeLocked(cpu, cell as Cell<unknown>, this.#b);
     return true;
+  }
+
+  /**
+   * A spinner's look at `line`, in two moves: asks for it, and comes back when
+   * it has arrived, since the value it sees is the one of then. Of many who ask
+   * at once, those served after the first has changed it see that it has.
+   */
+  #arrived(cpu: Cpu, line: CacheLine): boolean {
+    if (this.#c !== 0) {
+      this.#c = 0;
+      return true;
+    }
+    this.#spend(this.machine.coherence.read(cpu, line));
+    this.#c = 1;
+    return this.#pause(cpu);
   }
 
   /** Whether this turn of a loop and the one before have read one line, the same, and it is unchanged. */
@@ -443,7 +453,11 @@ export class MachineContext extends Context {
   readonly cyclesBySym: Float64Array;
   /** The machine's, at hand for `charge()`. */
   readonly cyclesPerInstruction: number;
-  /** The machine's, at hand. */
+  /**
+   * The machine's, at hand.
+   *
+   * @internal
+   */
   readonly coherence: Coherence;
 
   /** A context that has not started. */

@@ -73,6 +73,7 @@ export interface RunResult extends MeasuredRun {
 
 /** A run of `xfs-large-dir`: an operation is a name looked up and stat'ed, or a directory read. */
 export interface XfsLargeDirRun extends MeasuredRun {
+  /** Which workload it was. */
   readonly workload: "xfs-large-dir";
   /** How XFS maps buffers of several pages: `"vmap"` or `"vm_map_ram"`. */
   readonly buf_map: string;
@@ -104,6 +105,7 @@ export interface NamedInode {
 
 /** A run of `xfs-ls`. */
 export interface XfsLsRun {
+  /** Which workload it was. */
   readonly workload: "xfs-ls";
   /** Name of the vmap layer. */
   readonly vmap: string;

@@ -7,7 +7,7 @@ import type { DirEntry } from "../kernel/fs/readdir.ts";
 import type { BufMap } from "../kernel/fs/xfs/xfs_buf.ts";
 import { boot, type BootedMachine } from "./boot.ts";
 import { eachMachine } from "./each_machine.ts";
-import type { ListedDirectory } from "./images/xfs_large_dir.ts";
+import type { ListedDirectory } from "./images/listed.ts";
 import {
   locksBetween,
   profileBetween,
@@ -64,6 +64,31 @@ function defaultOps(layer: string, threads: number): number {
  * Lists the directory `path` of an XFS image, on each of the layers.
  *
  * @throws {WorkloadError} If the image does not mount or there is no such directory.
+ *
+ * @example
+ * ```ts
+ * import {
+ *   findPreset,
+ *   runXfsLs,
+ *   SparseImage,
+ *   WorkloadError,
+ * } from "@vmaplab/vmaplab";
+ * import { assertThrows } from "@std/assert";
+ *
+ * const disk = new SparseImage(2 ** 20); // zeros; readImage() makes one of a file
+ * assertThrows(
+ *   () =>
+ *     runXfsLs({
+ *       spec: findPreset("opteron-2x4"),
+ *       layers: ["rewrite"],
+ *       threads: [1],
+ *       disk,
+ *       path: "/",
+ *     }),
+ *   WorkloadError,
+ *   "Cannot mount the disk as xfs",
+ * );
+ * ```
  */
 export function runXfsLs(options: XfsLsOptions): BootResult<XfsLsRun> {
   const { path } = options;
@@ -86,6 +111,32 @@ export function runXfsLs(options: XfsLsOptions): BootResult<XfsLsRun> {
  *
  * @throws {WorkloadError} If the image does not mount or has no names to look up.
  * @throws {KernelBug} If a lookup finds something else than is there.
+ *
+ * @example
+ * ```ts
+ * import {
+ *   findPreset,
+ *   runXfsLargeDir,
+ *   SparseImage,
+ *   WorkloadError,
+ * } from "@vmaplab/vmaplab";
+ * import { assertThrows } from "@std/assert";
+ *
+ * const disk = new SparseImage(2 ** 20); // zeros; readImage() makes one of a file
+ * assertThrows(
+ *   () =>
+ *     runXfsLargeDir({
+ *       spec: findPreset("altix-64"),
+ *       layers: ["vmlist", "rewrite"],
+ *       threads: [64],
+ *       disk,
+ *       path: "/",
+ *       directories: null, // a first walk makes the list
+ *     }),
+ *   WorkloadError,
+ *   "Cannot mount the disk as xfs",
+ * );
+ * ```
  */
 export function runXfsLargeDir(
   options: XfsLargeDirOptions,

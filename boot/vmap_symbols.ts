@@ -41,7 +41,7 @@ const VMAP: readonly string[] = [
 ];
 
 /** The flush, the calls to other CPUs that it takes, and their interrupts. */
-const FLUSH: readonly string[] = [
+export const FLUSH_SYMBOLS: readonly string[] = [
   "csd_flag_wait",
   "do_flush_tlb_all",
   "flush_tlb_all",
@@ -55,13 +55,15 @@ const FLUSH: readonly string[] = [
   "on_each_cpu",
   "pio_phys_write_mmr",
   "smp_call_function",
+  "smp_call_function_interrupt",
   "smp_call_function_mask",
   "smp_call_function_single",
+  "smp_flush_tlb_all",
   "sn2_send_IPI",
   "sn_send_IPI_phys",
 ];
 
-const SYMBOLS: ReadonlySet<string> = new Set([...VMAP, ...FLUSH]);
+const SYMBOLS: ReadonlySet<string> = new Set([...VMAP, ...FLUSH_SYMBOLS]);
 
 /** Share of what was not idle, %, in the vmap layer and in flushes. */
 export function vmapPercent(profile: readonly ProfileLine[]): number {

@@ -17,6 +17,7 @@ import { WorkloadError } from "./workload_error.ts";
 
 /** A disk with XFS on it. */
 export interface DiskOptions extends MachinesOptions {
+  /** What the disk holds; {@linkcode readImage} reads a file. */
   readonly disk: SparseImage;
   /** A directory on it, from its root. */
   readonly path: string;
@@ -24,6 +25,7 @@ export interface DiskOptions extends MachinesOptions {
 
 /** The errors that users meet, as perror() says them. */
 const MESSAGES: Readonly<Record<string, string>> = {
+  EFBIG: "File too large",
   EINVAL: "Invalid argument",
   EIO: "Input/output error",
   ELOOP: "Too many levels of symbolic links",

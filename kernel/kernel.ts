@@ -239,7 +239,11 @@ export class Kernel {
    */
   xfs_buf: XfsBufState | null = null;
 
-  /** File systems; `null` until the first is registered. */
+  /**
+   * File systems; `null` until the first is registered.
+   *
+   * @internal
+   */
   vfs: Vfs | null = null;
 
   /**

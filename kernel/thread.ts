@@ -76,9 +76,17 @@ export class Thread extends MachineContext {
   exit_code: unknown = undefined;
   /** What it sleeps on, for reports; `null` = it does not sleep. */
   wchan: string | null = null;
-  /** Xen domain in whose name it makes hypercalls: 1 = the guest, 0 = back ends. */
+  /**
+   * Xen domain in whose name it makes hypercalls: 1 = the guest, 0 = back ends.
+   *
+   * @internal
+   */
   domid = 1;
-  /** Its root and working directory; `null` = pid 1's (CLONE_FS). */
+  /**
+   * Its root and working directory; `null` = pid 1's (CLONE_FS).
+   *
+   * @internal
+   */
   fs: FsStruct | null = null;
   /**
    * Page-table operations of this thread, reused; `null` before the first.

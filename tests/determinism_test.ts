@@ -48,7 +48,7 @@ function workload(subject: Subject) {
   return (t: Thread) =>
     map_touch_unmap(t, {
       threads: subject.threads ?? 8,
-      ops: subject.params?.vmap === "vmlist" ? 20 : 300,
+      ops: subject.params?.vmap === "vmlist" ? 25 : 300,
       warmup: 5,
       pages: 4,
       api: subject.api ?? "vmap",

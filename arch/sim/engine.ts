@@ -10,8 +10,9 @@
  * Data that nobody synchronises on need not wait for its turn: a CPU may touch
  * pages, page-table entries and lines of its own up to `runAheadCycles` past
  * the limit. Whoever asks for such a line later is served after that access
- * (`CacheLine.busyUntil`), as if the line had been held that long. Locks,
- * flags and interrupts always keep strict order. docs/COST_MODEL.md states what
+ * (`CacheLine.busyUntil`), as if the line had been held that long. So may locks
+ * that say that they are one CPU's (`TicketLock.local`). All others, flags and
+ * interrupts keep strict order. docs/COST_MODEL.md states what
  * this does to the results: compare with `runAheadCycles: 0`.
  *
  * A CPU that spins on an unchanged line is parked there and costs nothing until

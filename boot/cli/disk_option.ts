@@ -4,7 +4,7 @@ import {
   readImage,
   type SparseImage,
 } from "../../kernel/drivers/block/image.ts";
-import type { ListedDirectory } from "../images/xfs_large_dir.ts";
+import type { ListedDirectory } from "../images/listed.ts";
 import { type Io, ReadError } from "./io.ts";
 import { readProblem } from "./read_problem.ts";
 import { UsageError } from "./usage.ts";

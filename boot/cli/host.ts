@@ -31,10 +31,10 @@ export const host: Io = {
   },
   async open(path) {
     try {
+      const { isDirectory, isCharDevice } = await Deno.stat(path);
       // A directory can be opened, but not read.
-      if ((await Deno.stat(path)).isDirectory) {
-        throw new Deno.errors.IsADirectory(path);
-      }
+      if (isDirectory) throw new Deno.errors.IsADirectory(path);
+      if (isCharDevice) throw new Error("it is a character device");
       return streamOf(await Deno.open(path));
     } catch (error) {
       throw readError(error);
@@ -92,7 +92,8 @@ function consoleColumns(): number {
 }
 
 function readError(error: unknown): ReadError {
-  return new ReadError(readFailure(error), String(error));
+  const message = error instanceof Error ? error.message : String(error);
+  return new ReadError(readFailure(error), message);
 }
 
 function readFailure(error: unknown): ReadFailure {

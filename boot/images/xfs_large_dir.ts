@@ -4,26 +4,9 @@
  */
 import type { SparseImage } from "../../kernel/drivers/block/image.ts";
 import { IMAGE, INODES } from "./_xfs_large_dir_data.ts";
+import type { ListedDirectory } from "./listed.ts";
 import { unpackImage } from "./packed_image.ts";
 import { xfsNames } from "./xfs_names.ts";
-
-/** One name, as lstat() must find it. */
-export interface ListedEntry {
-  /** 1 to 255 bytes. */
-  readonly name: Uint8Array;
-  /** Inode number. */
-  readonly ino: number;
-  /** Type and permissions as in `st_mode`. */
-  readonly mode: number;
-}
-
-/** One directory, as readdir must find it. */
-export interface ListedDirectory {
-  /** From the root of the file system. */
-  readonly path: Uint8Array;
-  /** `.` and `..` left out. */
-  readonly entries: readonly ListedEntry[];
-}
 
 /** A file system on a disk, and what is known to be in it. */
 export interface ListedImage {

@@ -5,11 +5,12 @@
  * learns names from our own reader.
  *
  * - `/bigdir`: a few thousand names of the usual length.
- * - `/tree/00` to `/tree/3f`: 64 directories, for tasks that look names up in
- *   parallel: a directory's i_mutex lets one of them in. Names are long, so that
- *   each takes two data blocks of 64 KiB and one of leaf entries: a lookup maps
- *   one of either kind. (Short names would take 8000 to a directory, or stay in
- *   a single block.)
+ * - `/tree/00` to `/tree/5f`: 96 directories, for tasks that look names up in
+ *   parallel: a directory's i_mutex lets one of them in. How many there were in
+ *   2008 is not known; with three for two CPUs about as many tasks sleep as did
+ *   then. Names are long, so that each directory takes two data blocks of 64 KiB
+ *   and one of leaf entries, and a lookup maps one of either kind. (Of short
+ *   names it would take thousands in each; fewer fit a single block.)
  * - `/names`: names that are hard to print.
  */
 import { Rng } from "../../arch/sim/random.ts";
@@ -34,10 +35,10 @@ export interface NamedDirectory {
 const SEED = 2008;
 const BIGDIR_NAMES = 3000;
 /** Directories under `/tree`. */
-export const TREE_DIRECTORIES = 64;
-const TREE_NAMES = 640;
-/** Words before the number in each of a directory's names: some 90 characters. */
-const TREE_WORDS = 14;
+export const TREE_DIRECTORIES = 96;
+const TREE_NAMES = 560;
+/** Characters before the number in each of a directory's names, at least. */
+const TREE_PREFIX = 96;
 const DIRECTORY_MODE = S_IFDIR | 0o755;
 const FILE_MODES = [0o644, 0o644, 0o600, 0o755];
 const WORDS =
@@ -91,12 +92,13 @@ function files(rng: Rng, count: number): NamedEntry[] {
 
 /** Names that differ in a number, all of one mode. */
 function longFiles(rng: Rng, count: number): NamedEntry[] {
-  const words = Array.from({ length: TREE_WORDS }, () => pick(rng, WORDS));
+  let prefix = "";
+  while (prefix.length < TREE_PREFIX) prefix += `${pick(rng, WORDS)}-`;
   const suffix = pick(rng, SUFFIXES);
   const mode = S_IFREG | pick(rng, FILE_MODES);
   return Array.from({ length: count }, (_, i) => {
     const number = String(i).padStart(4, "0");
-    return { name: bytes(`${words.join("-")}-${number}.${suffix}`), mode };
+    return { name: bytes(`${prefix}${number}.${suffix}`), mode };
   });
 }
 

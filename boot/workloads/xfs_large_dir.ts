@@ -33,7 +33,7 @@ import { cond_resched, need_resched } from "../../kernel/sched/sched.ts";
 import { wake_up_process } from "../../kernel/sched/wakeup.ts";
 import type { Thread } from "../../kernel/thread.ts";
 import { msleep } from "../../kernel/timer.ts";
-import type { ListedDirectory, ListedEntry } from "../images/xfs_large_dir.ts";
+import type { ListedDirectory, ListedEntry } from "../images/listed.ts";
 import { Barrier } from "./barrier.ts";
 import { isDot, join, text } from "./paths.ts";
 import { spread } from "./spread.ts";

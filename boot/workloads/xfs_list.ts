@@ -8,7 +8,7 @@ import { type DirEntry, read_dir } from "../../kernel/fs/readdir.ts";
 import { vfs_lstat } from "../../kernel/fs/stat.ts";
 import type { Errno } from "../../kernel/lib/errno.ts";
 import type { Thread } from "../../kernel/thread.ts";
-import type { ListedDirectory, ListedEntry } from "../images/xfs_large_dir.ts";
+import type { ListedDirectory, ListedEntry } from "../images/listed.ts";
 import { isDot, join } from "./paths.ts";
 
 const LS = ksym("xfs_ls");

@@ -25,7 +25,6 @@ import {
   type Sym,
   ticket_lock,
   ticket_unlock,
-  type TicketLock,
   xchg,
 } from "../../arch/asm.ts";
 import { Cell } from "../../arch/hw/cell.ts";
@@ -98,7 +97,7 @@ export interface SpinlockOptions {
  * assertEquals(booted.kernel.lockStats.get("my_lock").acquisitions, 200);
  * ```
  */
-export class Spinlock extends LockOwner implements TicketLock {
+export class Spinlock extends LockOwner { // a TicketLock of arch/op.ts
   /** The lock word. */
   readonly slock: Cell<number>;
   /** See {@linkcode SpinlockOptions.local}. */

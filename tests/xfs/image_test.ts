@@ -52,7 +52,7 @@ Deno.test("listedDirectories() has every directory, and no inode twice", () => {
   const inos = directories.flatMap(({ entries }) => entries.map((e) => e.ino));
   assertEquals(new Set(inos).size, inos.length);
   const sizes = directories.map(({ entries }) => entries.length);
-  assertEquals(sizes, [3, 3000, 10, 64, ...Array(64).fill(640)]);
+  assertEquals(sizes, [3, 3000, 10, 96, ...Array(96).fill(560)]);
 });
 
 Deno.test("the embedded image is a file system with blocks of 4 KiB, directory blocks of 64 KiB, version 4", async () => {

@@ -61,6 +61,16 @@ export function parseImage(chunks: Iterable<Uint8Array>): SparseImage {
  *
  * @throws {ImageError} If it cannot be used. Errors of the stream itself are
  *   passed on.
+ *
+ * @example
+ * ```ts
+ * import { readImage } from "@vmaplab/vmaplab";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const raw = new Blob([new Uint8Array(8192)]).stream(); // or a file's stream
+ * const gzipped = raw.pipeThrough(new CompressionStream("gzip"));
+ * assertEquals((await readImage(gzipped)).sizeBytes, 8192);
+ * ```
  */
 export async function readImage(
   stream: ReadableStream<Uint8Array>,

@@ -8,6 +8,18 @@ const MAX_DATA_BYTES = 2 ** 30;
 /**
  * An image that cannot be used. The message is one line: what must be what, and
  * what it is.
+ *
+ * @example
+ * ```ts
+ * import { ImageError, readImage } from "@vmaplab/vmaplab";
+ * import { assertRejects } from "@std/assert";
+ *
+ * await assertRejects(
+ *   () => readImage(new Blob(["not a disk"]).stream()),
+ *   ImageError,
+ *   "size must be a multiple of 512 bytes",
+ * );
+ * ```
  */
 export class ImageError extends Error {
   /** Name shown before the message. */
@@ -27,7 +39,22 @@ export class ImageError extends Error {
   }
 }
 
-/** What a disk holds. */
+/**
+ * What a disk holds.
+ *
+ * @example
+ * ```ts
+ * import { SparseImage } from "@vmaplab/vmaplab";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const disk = new SparseImage(2 ** 40); // zeros take no memory
+ * disk.write(2 ** 39, new Uint8Array([1, 2, 3]));
+ * const out = new Uint8Array(4);
+ * disk.read(2 ** 39, out);
+ * assertEquals([...out], [1, 2, 3, 0]);
+ * assertEquals(disk.dataBytes, 4096);
+ * ```
+ */
 export class SparseImage {
   readonly #blocks: Map<number, Uint8Array>;
 
