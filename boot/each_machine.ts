@@ -7,6 +7,7 @@ import { cpusOf } from "../arch/hw/validate.ts";
 import type { VmapLayerFactory } from "../kernel/mm/vmap_layer.ts";
 import { DEFAULT_PARAMS, type KernelParams } from "../kernel/params.ts";
 import { boot, type BootedMachine } from "./boot.ts";
+import { type Insmod, insmod } from "./insmod.ts";
 import {
   type AnyRun,
   type BootResult,
@@ -24,6 +25,8 @@ export interface MachinesOptions {
   readonly threads: readonly number[];
   /** Layers that `layers` may name besides the kernel's own. */
   readonly vmapLayers?: Readonly<Record<string, VmapLayerFactory>>;
+  /** Modules to load on every machine before anything else. Left out: none. */
+  readonly insmod?: Insmod;
   /** Kernel parameters; {@linkcode DEFAULT_PARAMS} for those left out. `vmap` is each of `layers` in turn. */
   readonly params?: Partial<KernelParams>;
   /** The parameters as given, for the record. Left out: empty. */
@@ -66,6 +69,7 @@ export function eachMachine<Run extends AnyRun>(
       const onShare = (share: number) =>
         options.onProgress?.(done + share, total, what);
       onShare(0);
+      if (options.insmod !== undefined) insmod(booted, options.insmod);
       runs.push(measure(booted, layer, threads, onShare));
       if (done === 0) dmesg = booted.dmesg();
     }

@@ -115,6 +115,28 @@ export interface XfsLsRun {
   readonly entries: readonly NamedInode[];
 }
 
+/** A run of `modules`: an operation is a module loaded, compared and unloaded. */
+export interface ModulesRun extends MeasuredRun {
+  readonly workload: "modules";
+  /** Modules loaded, compared and unloaded in a virtual second, all tasks together. */
+  readonly loads_per_s: number;
+  /** Sections that were read back and compared. */
+  readonly sections: number;
+  /** Bytes of them. */
+  readonly section_bytes: number;
+  /** Attempts that failed as they must: a name that is taken, a module in use. */
+  readonly refusals: number;
+}
+
+/** A run of `none`: the machine has booted, and the modules of `--insmod` are loaded. */
+export interface NoneRun {
+  readonly workload: "none";
+  /** Name of the vmap layer. */
+  readonly vmap: string;
+  /** Lines of /proc/modules. */
+  readonly modules: readonly string[];
+}
+
 /** What one subsystem did in a mixed run. */
 export interface MixedPart {
   /** Such as `"xfs"`. */
@@ -164,7 +186,13 @@ export interface MixedRun {
 }
 
 /** A run of any workload; `workload` says of which. */
-export type AnyRun = RunResult | XfsLargeDirRun | XfsLsRun | MixedRun;
+export type AnyRun =
+  | RunResult
+  | XfsLargeDirRun
+  | XfsLsRun
+  | ModulesRun
+  | NoneRun
+  | MixedRun;
 
 /** The machine that ran. */
 export interface MachineResult {

@@ -1,10 +1,12 @@
-/** Results as CSV (RFC 4180, lines end in LF): a line a run, no profile; of xfs-ls a line a name, of a mixed run a line a part. */
+/** Results as CSV (RFC 4180, lines end in LF): a line a run, no profile; of xfs-ls a line a name, of none a line a module, of a mixed run a line a part. */
 import type {
   AnyRun,
   BootResult,
   MixedPart,
   MixedRun,
+  ModulesRun,
   NamedInode,
+  NoneRun,
   RunResult,
   XfsLargeDirRun,
   XfsLsRun,
@@ -72,6 +74,33 @@ const XFS_LS: readonly Column<LsRow>[] = [
   ["name_hex", (_, { entry }) => entry.name_hex ?? null],
 ];
 
+const MODULES: readonly Column<ModulesRun>[] = [
+  ...MACHINE,
+  ["workload", (_, run) => run.workload],
+  ["vmap", (_, run) => run.vmap],
+  ["threads", (_, run) => run.threads],
+  ["ops", (_, run) => run.ops],
+  ["loads_per_s", (_, run) => run.loads_per_s],
+  ["sections", (_, run) => run.sections],
+  ["section_bytes", (_, run) => run.section_bytes],
+  ["refusals", (_, run) => run.refusals],
+  ["tlb_flushes", (_, run) => run.tlb_flushes],
+  ["ipis", (_, run) => run.ipis],
+  ["lock_wait_ns", (_, run) => run.lock_wait_ns],
+];
+
+interface ModuleRow {
+  readonly run: NoneRun;
+  readonly module: string;
+}
+
+const NONE: readonly Column<ModuleRow>[] = [
+  ...MACHINE,
+  ["workload", (_, { run }) => run.workload],
+  ["vmap", (_, { run }) => run.vmap],
+  ["module", (_, { module }) => module],
+];
+
 interface PartRow {
   readonly run: MixedRun;
   readonly part: MixedPart;
@@ -106,17 +135,26 @@ export function formatCsv(result: BootResult<AnyRun>): string {
   const largeDir: XfsLargeDirRun[] = [];
   const mapTouchUnmap: RunResult[] = [];
   const parts: PartRow[] = [];
+  const modules: ModulesRun[] = [];
+  const loaded: ModuleRow[] = [];
+  let none = false;
   let lists = false;
   for (const run of result.runs) {
     if ("parts" in run) {
       for (const part of run.parts) parts.push({ run, part });
-    } else if ("entries" in run) {
+    } else if ("modules" in run) {
+      none = true;
+      for (const module of run.modules) loaded.push({ run, module });
+    } else if ("loads_per_s" in run) modules.push(run);
+    else if ("entries" in run) {
       lists = true;
       for (const entry of run.entries) ls.push({ run, entry });
     } else if ("lookups" in run) largeDir.push(run);
     else mapTouchUnmap.push(run);
   }
   if (parts.length > 0) return table(result, MIXED, parts);
+  if (none) return table(result, NONE, loaded);
+  if (modules.length > 0) return table(result, MODULES, modules);
   if (lists) return table(result, XFS_LS, ls);
   if (largeDir.length > 0) return table(result, XFS_LARGE_DIR, largeDir);
   return table(result, MAP_TOUCH_UNMAP, mapTouchUnmap);

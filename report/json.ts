@@ -4,7 +4,9 @@ import type {
   BootResult,
   LockLine,
   MixedRun,
+  ModulesRun,
   NamedInode,
+  NoneRun,
   ProfileLine,
   RunResult,
   XfsLargeDirRun,
@@ -56,6 +58,8 @@ export function formatJson(result: BootResult<AnyRun>): string {
 /** Order of keys is part of the output, so it does not follow whoever built the object. */
 function orderRun(run: AnyRun): AnyRun {
   if ("parts" in run) return orderMixed(run);
+  if ("modules" in run) return orderNone(run);
+  if ("loads_per_s" in run) return orderModules(run);
   if ("entries" in run) return orderLs(run);
   return "lookups" in run ? orderLargeDir(run) : orderMapTouchUnmap(run);
 }
@@ -98,6 +102,28 @@ function orderLargeDir(run: XfsLargeDirRun): XfsLargeDirRun {
       ...orderLine(line),
       load: line.load,
     })),
+    locks: run.locks.map(orderLock),
+  };
+}
+
+function orderNone({ workload, vmap, modules }: NoneRun): NoneRun {
+  return { workload, vmap, modules };
+}
+
+function orderModules(run: ModulesRun): ModulesRun {
+  return {
+    workload: run.workload,
+    vmap: run.vmap,
+    threads: run.threads,
+    ops: run.ops,
+    loads_per_s: run.loads_per_s,
+    sections: run.sections,
+    section_bytes: run.section_bytes,
+    refusals: run.refusals,
+    tlb_flushes: run.tlb_flushes,
+    ipis: run.ipis,
+    lock_wait_ns: run.lock_wait_ns,
+    profile: run.profile.map(orderLine),
     locks: run.locks.map(orderLock),
   };
 }

@@ -44,6 +44,9 @@ import { spread } from "./spread.ts";
 
 const TASK = ksym("module_churn");
 
+/** The modules, by name. */
+export type ModuleFiles = Readonly<Record<LabModuleName, Uint8Array>>;
+
 /** What to run. */
 export interface ModuleChurn {
   /** Tasks in parallel. */
@@ -51,7 +54,7 @@ export interface ModuleChurn {
   /** Modules that each loads and unloads. */
   readonly ops: number;
   /** The modules, by name. */
-  readonly files: Readonly<Record<LabModuleName, Uint8Array>>;
+  readonly files: ModuleFiles;
   /** Called when the last task is at the line, and when all operations are done. */
   readonly onWindow?: (edge: "start" | "end") => void;
   /** Called now and then with the operations done. */
@@ -84,20 +87,73 @@ const CHURNED: readonly LabModuleName[] = ["lab_user", "lab_percpu", "lab_big"];
 const NAME_OFFSET = 24;
 const NAME_BYTES = 56;
 
+/** Modules to load, and what was seen of those that were. */
+export class ModuleTrial {
+  /** By name of the module: its file, taken apart. */
+  readonly oracles: Map<string, ModuleOracle> = new Map();
+  /** Sections read back; each CPU's copy of per-CPU data counts. */
+  sections = 0;
+  /** Bytes of them. */
+  bytes = 0;
+  /** Attempts that failed as they must. */
+  refusals = 0;
+  readonly #check: ModuleNotifier;
+
+  constructor(readonly files: ModuleFiles) {
+    const check_module_of = (t: Thread, mod: Module) =>
+      check_module(t, this, mod);
+    this.#check = function* (t, mod, state) {
+      if (state === "coming") yield* check_module_of(t, mod);
+    };
+  }
+
+  /** Loads what all others need. Context: process. */
+  *begin(t: Thread): Steps {
+    const { lab_base } = this.files;
+    yield* register_module_notifier(t, this.#check);
+    yield* must(t, load(t, this, "lab_base", lab_base), 0, "insmod lab_base");
+  }
+
+  /** Unloads it. Context: process. */
+  *end(t: Thread): Steps {
+    yield* must(t, sys_delete_module(t, "lab_base"), 0, "rmmod lab_base");
+    yield* unregister_module_notifier(t, this.#check);
+  }
+
+  /** Loads a module of task `id`'s, has it compared, and unloads it. Context: process. */
+  *load_and_unload(t: Thread, id: number, rng: Rng): Steps {
+    const kind = CHURNED[rng.below(CHURNED.length)];
+    const name = `${kind}_${id}`;
+    const file = renamed(this.files[kind], name);
+    yield* must(t, load(t, this, name, file), 0, `insmod ${name}`);
+    if (rng.below(REFUSED_EVERY) === 0) {
+      yield* this.#try_what_fails(t, kind === "lab_user");
+    }
+    yield* must(t, sys_delete_module(t, name), 0, `rmmod ${name}`);
+  }
+
+  *#try_what_fails(t: Thread, inUse: boolean): Steps {
+    const again = sys_init_module(t, this.files.lab_base);
+    yield* must(t, again, err(EEXIST), "insmod lab_base again");
+    this.refusals++;
+    if (!inUse) return;
+    const away = sys_delete_module(t, "lab_base");
+    yield* must(t, away, err(EAGAIN), "rmmod lab_base in use");
+    this.refusals++;
+  }
+}
+
 /** What the tasks share. */
 class Run {
   readonly line: Barrier;
-  /** By name of the module: its file, taken apart. */
-  readonly oracles = new Map<string, ModuleOracle>();
+  readonly trial: ModuleTrial;
   done = 0;
-  sections = 0;
-  bytes = 0;
-  refusals = 0;
   startedAt = 0;
   endedAt = 0;
 
   constructor(k: Kernel, readonly what: ModuleChurn) {
     this.line = new Barrier(k, what.threads);
+    this.trial = new ModuleTrial(what.files);
   }
 }
 
@@ -107,11 +163,7 @@ export function* module_churn(
   what: ModuleChurn,
 ): Steps<ModulesChurned> {
   const run = new Run(t.k, what);
-  const check: ModuleNotifier = function* (t, mod, state) {
-    if (state === "coming") yield* check_module(t, run, mod);
-  };
-  yield* register_module_notifier(t, check);
-  yield* must(t, load(t, run, "lab_base", what.files.lab_base), 0, "lab_base");
+  yield* run.trial.begin(t);
   const rng = new Rng(t.k.params.seed);
   const tasks: Thread[] = [];
   const cpus = spread(t);
@@ -127,14 +179,14 @@ export function* module_churn(
     tasks.push(p);
   }
   for (let i = 0; i < tasks.length; i++) yield* kthread_join(t, tasks[i]);
-  yield* must(t, sys_delete_module(t, "lab_base"), 0, "rmmod lab_base");
-  yield* unregister_module_notifier(t, check);
+  yield* run.trial.end(t);
+  const { sections, bytes, refusals } = run.trial;
   return {
     windowCycles: run.endedAt - run.startedAt,
     opsInWindow: run.done,
-    sections: run.sections,
-    bytes: run.bytes,
-    refusals: run.refusals,
+    sections,
+    bytes,
+    refusals,
   };
 }
 
@@ -148,42 +200,24 @@ function* task(t: Thread, run: Run, id: number, rng: Rng): Steps {
   });
   for (let i = 0; i < what.ops; i++) {
     charge(t, LOOP_INSTRUCTIONS);
-    yield* load_and_unload(t, run, id, rng);
+    yield* run.trial.load_and_unload(t, id, rng);
     run.done++;
     what.onProgress?.(run.done);
-  }
-  if (run.done === what.threads * what.ops) {
+    if (run.done < what.threads * what.ops) continue;
     run.endedAt = t.cpu.clock;
     what.onWindow?.("end");
   }
   leave(t);
 }
 
-function* load_and_unload(t: Thread, run: Run, id: number, rng: Rng): Steps {
-  const { files } = run.what;
-  const kind = CHURNED[rng.below(CHURNED.length)];
-  const name = `${kind}_${id}`;
-  yield* must(t, load(t, run, name, renamed(files[kind], name)), 0, name);
-  if (rng.below(REFUSED_EVERY) === 0) {
-    const again = sys_init_module(t, files.lab_base);
-    yield* must(t, again, err(EEXIST), "insmod lab_base again");
-    run.refusals++;
-    if (kind === "lab_user") {
-      const away = sys_delete_module(t, "lab_base");
-      yield* must(t, away, err(EAGAIN), "rmmod lab_base in use");
-      run.refusals++;
-    }
-  }
-  yield* must(t, sys_delete_module(t, name), 0, `rmmod ${name}`);
-}
-
+/** Loads `file`, of which the trial knows by then. */
 function* load(
   t: Thread,
-  run: Run,
+  trial: ModuleTrial,
   name: string,
   file: Uint8Array,
 ): Steps<number> {
-  run.oracles.set(name, new ModuleOracle(file));
+  trial.oracles.set(name, new ModuleOracle(file));
   return yield* sys_init_module(t, file);
 }
 
@@ -217,8 +251,12 @@ function big({ lo, hi }: U64): bigint {
 }
 
 /** Compares every section of `mod` with the oracle's. */
-function* check_module(t: Thread, run: Run, mod: Module): Steps {
-  const oracle = run.oracles.get(mod.name);
+export function* check_module(
+  t: Thread,
+  trial: ModuleTrial,
+  mod: Module,
+): Steps {
+  const oracle = trial.oracles.get(mod.name);
   if (oracle === undefined) return;
   const state = module_state(t.k);
   const exported = new Map<string, U64>();
@@ -245,7 +283,7 @@ function* check_module(t: Thread, run: Run, mod: Module): Steps {
         found.fill(0, 24 * i + 8, 24 * i + 16);
       }
     }
-    compare(t, run, `${mod.name}: ${name}`, found, contents.get(index)!);
+    compare(t, trial, `${mod.name}: ${name}`, found, contents.get(index)!);
   }
   if (mod.percpu === null) return;
   const index = oracle.headers.findIndex(({ name }) => name === ".data.percpu");
@@ -253,7 +291,7 @@ function* check_module(t: Thread, run: Run, mod: Module): Steps {
     const from = percpu_copy(t, mod.percpu, cpu);
     const found = yield* copy_out_at(t, from, mod.percpu.size);
     const what = `${mod.name}: .data.percpu of CPU ${cpu}`;
-    compare(t, run, what, found, contents.get(index)!);
+    compare(t, trial, what, found, contents.get(index)!);
   }
 }
 
@@ -271,13 +309,13 @@ function check_place(t: Thread, mod: Module, addr: number, size: number): void {
 
 function compare(
   t: Thread,
-  run: Run,
+  trial: ModuleTrial,
   what: string,
   found: Uint8Array,
   wanted: Uint8Array,
 ): void {
-  run.sections++;
-  run.bytes += found.length;
+  trial.sections++;
+  trial.bytes += found.length;
   for (let i = 0; i < found.length; i++) {
     if (found[i] === wanted[i]) continue;
     BUG(

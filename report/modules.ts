@@ -1,0 +1,76 @@
+/**
+ * The table of `modules`: modules loaded and unloaded in a virtual second, by
+ * number of tasks and by vmap layer. And the listing of `none`.
+ */
+import type { BootResult, ModulesRun, NoneRun } from "../boot/results.ts";
+import { type Column, decimalsFor, fixed } from "./columns.ts";
+import { type Group, groupedTable } from "./groups.ts";
+import { machineText } from "./table.ts";
+
+/** The table with its title; ends with a newline. */
+export function formatModules(
+  { machine, runs }: BootResult<ModulesRun>,
+): string {
+  const threads = [...new Set(runs.map((run) => run.threads))];
+  const first: Column = { header: "threads", cells: threads.map(String) };
+  const layers = [...new Set(runs.map(({ vmap }) => vmap))];
+  const groups = layers.map((vmap) => {
+    const own = runs.filter((run) => run.vmap === vmap);
+    return layerGroup(
+      vmap,
+      threads.map((n) => own.find((r) => r.threads === n)),
+    );
+  });
+  const sections = runs.reduce((sum, run) => sum + run.sections, 0);
+  return [
+    `modules on ${machine.name}: ${machineText(machine)}`,
+    "loads/s: modules loaded, compared and unloaded in a virtual second, all tasks together",
+    "flushes, IPIs: for each module",
+    `${sections} sections read back: all as another linker has them`,
+    "",
+    ...groupedTable(first, groups),
+    "",
+  ].join("\n");
+}
+
+/** Columns of one layer; `runs` has a place for each number of threads. */
+function layerGroup(
+  title: string,
+  runs: readonly (ModulesRun | undefined)[],
+): Group {
+  const columns = [
+    column("loads/s", runs, (run) => run.loads_per_s, 0),
+    column("flushes", runs, (run) => run.tlb_flushes / run.ops),
+    column("IPIs", runs, (run) => run.ipis / run.ops),
+    column(
+      "lock wait %",
+      runs,
+      (run) => 100 * run.lock_wait_ns / totalNs(run),
+      1,
+    ),
+  ];
+  return { title, columns };
+}
+
+/** Time of the run's tasks, ns: a tick is a microsecond of a CPU, of all CPUs. */
+function totalNs({ ops, loads_per_s, threads }: ModulesRun): number {
+  return 1e9 * ops / loads_per_s * threads;
+}
+
+function column(
+  header: string,
+  runs: readonly (ModulesRun | undefined)[],
+  valueOf: (run: ModulesRun) => number,
+  decimals = decimalsFor(runs.map((run) => run ? valueOf(run) : 0)),
+): Column {
+  return {
+    header,
+    cells: runs.map((run) => fixed(run ? valueOf(run) : NaN, decimals)),
+  };
+}
+
+/** Lines of /proc/modules of each run. */
+export function formatNone({ runs }: BootResult<NoneRun>): string {
+  return runs.flatMap(({ modules }) => modules.map((line) => `${line}\n`))
+    .join("");
+}
