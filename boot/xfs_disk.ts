@@ -7,6 +7,11 @@ import {
   type BrdDevice,
 } from "../kernel/drivers/block/brd.ts";
 import type { SparseImage } from "../kernel/drivers/block/image.ts";
+import {
+  type Vbd,
+  vbd_attach,
+  vbd_detach,
+} from "../kernel/drivers/xen/xen_devices.ts";
 import { mount_fs, type SuperBlock, umount } from "../kernel/fs/super.ts";
 import { init_xfs_fs } from "../kernel/fs/xfs/xfs_super.ts";
 import { errname, type Errno } from "../kernel/lib/errno.ts";
@@ -15,10 +20,20 @@ import type { BootedMachine } from "./boot.ts";
 import type { MachinesOptions } from "./each_machine.ts";
 import { WorkloadError } from "./workload_error.ts";
 
+/** Names of {@linkcode DiskDriver}s, the default first. */
+export const DISK_DRIVERS = ["brd", "blkfront"] as const;
+/**
+ * Who reads the disk: `brd` = the kernel itself, from memory; `blkfront` = on
+ * Xen, domain 0, whose RAM disk it is.
+ */
+export type DiskDriver = typeof DISK_DRIVERS[number];
+
 /** A disk with XFS on it. */
 export interface DiskOptions extends MachinesOptions {
   /** What the disk holds; {@linkcode readImage} reads a file. */
   readonly disk: SparseImage;
+  /** Left out: `"brd"`. `"blkfront"` wants a machine with Xen. */
+  readonly diskDriver?: DiskDriver;
   /** A directory on it, from its root. */
   readonly path: string;
 }
@@ -44,7 +59,7 @@ const MESSAGES: Readonly<Record<string, string>> = {
  */
 export function withDisk<T>(
   booted: BootedMachine,
-  { disk }: DiskOptions,
+  { disk, diskDriver }: DiskOptions,
   what: string,
   fn: (t: Thread) => Steps<T | Errno>,
 ): T {
@@ -57,7 +72,7 @@ export function withDisk<T>(
       booted.dmesg().slice(before),
     );
   };
-  const mounted = booted.run((t) => mount_disk(t, disk));
+  const mounted = booted.run((t) => mount_disk(t, disk, diskDriver));
   if (typeof mounted === "number") {
     throw failure("mount the disk as xfs", mounted);
   }
@@ -70,24 +85,34 @@ export function withDisk<T>(
 /** A mounted disk. */
 export interface Mounted {
   readonly brd: BrdDevice;
+  /** What the guest has of it on Xen; `null` = it is the RAM disk itself. */
+  readonly vbd: Vbd | null;
   readonly sb: SuperBlock;
 }
 
-/** Makes a RAM disk and mounts it. Context: process. */
+/** Makes a RAM disk, gives it to the guest if `driver` says so, and mounts it. Context: process. */
 export function* mount_disk(
   t: Thread,
   disk: SparseImage,
+  driver: DiskDriver = "brd",
 ): Steps<Mounted | Errno> {
   yield* init_xfs_fs(t);
   const brd = brd_alloc(t, "ram0", disk);
-  const sb = yield* mount_fs(t, "xfs", brd);
-  if (typeof sb !== "number") return { brd, sb };
+  const vbd = driver === "blkfront" ? yield* vbd_attach(t, brd) : null;
+  if (typeof vbd === "number") {
+    yield* brd_free(t, brd);
+    return vbd;
+  }
+  const sb = yield* mount_fs(t, "xfs", vbd?.bdev ?? brd);
+  if (typeof sb !== "number") return { brd, vbd, sb };
+  if (vbd !== null) yield* vbd_detach(t, vbd);
   yield* brd_free(t, brd);
   return sb;
 }
 
-/** Takes both away again. Context: process. */
-export function* umount_disk(t: Thread, { brd, sb }: Mounted): Steps {
+/** Takes all of it away again. Context: process. */
+export function* umount_disk(t: Thread, { brd, vbd, sb }: Mounted): Steps {
   BUG_ON(t, (yield* umount(t, sb)) !== 0, "somebody still uses the disk");
+  if (vbd !== null) yield* vbd_detach(t, vbd);
   yield* brd_free(t, brd);
 }

@@ -2,6 +2,7 @@
 import { PRESETS } from "../../arch/hw/presets/index.ts";
 import { QUIRKS } from "../../kernel/mm/quirks.ts";
 import { PARAMETERS } from "../params.ts";
+import { DISK_DRIVERS } from "../xfs_disk.ts";
 import {
   DEFAULT_LAYERS,
   DEFAULT_PAGES,
@@ -29,6 +30,9 @@ Usage: deno task boot [OPTION]...
                        purges where a layer is lazy)
   --disk=FILE          for the xfs workloads: image of a disk, raw, gzipped, or
                        an xfs_metadump (default: a small one that is built in)
+  --disk-driver=NAME   ${DISK_DRIVERS.join(", ")}: who reads the disk of the xfs
+                       workloads, the kernel from its memory (default), or on
+                       Xen domain 0, over a ring and granted pages
   --path=/DIR          for the xfs workloads: directory to list (default /), or
                        with directories to look names up in (default: /tree of
                        the image that is built in, / of others)

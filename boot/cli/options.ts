@@ -14,6 +14,7 @@ import {
   parseCommandLine,
   type ParsedCommandLine,
 } from "../params.ts";
+import { DISK_DRIVERS, type DiskDriver } from "../xfs_disk.ts";
 import type { Io } from "./io.ts";
 import { checkPages, checkVmalloc } from "./limits.ts";
 import { findMachine } from "./machine_option.ts";
@@ -34,6 +35,8 @@ export interface BootCommand {
   readonly api: "ram" | "vmap" | null;
   /** File with a disk's image; `null` = the embedded one. */
   readonly disk: string | null;
+  /** Who reads it. */
+  readonly diskDriver: DiskDriver;
   /** Directory on the disk; `null` = the workload's own choice. */
   readonly path: string | null;
   readonly format: Format;
@@ -78,6 +81,7 @@ const VALUE_FLAGS = [
   "ops",
   "api",
   "disk",
+  "disk-driver",
   "path",
   "append",
   "seed",
@@ -94,6 +98,7 @@ const WORKLOADS_OF: Partial<Record<ValueFlag, readonly Workload[]>> = {
   pages: ["map-touch-unmap"],
   api: ["map-touch-unmap"],
   disk: ["xfs-large-dir", "xfs-ls"],
+  "disk-driver": ["xfs-large-dir", "xfs-ls"],
   path: ["xfs-large-dir", "xfs-ls"],
 };
 /** Values of each flag, in order; empty = it was not given. */
@@ -139,6 +144,7 @@ export function parseOptions(args: readonly string[], io: Io): Command {
     ops: integer("--ops", only(flags, "ops"), 1, MAX_OPS),
     api: api === null ? null : oneOf("--api", api, APIS),
     disk: disk(flags),
+    diskDriver: diskDriver(flags, spec),
     path: path(flags),
     format,
     quiet: flags.quiet,
@@ -316,6 +322,18 @@ function disk(flags: Flags): string | null {
   const value = only(flags, "disk");
   if (value === "") throw badValue("--disk", "be the path of a file", value);
   return value;
+}
+
+/** A front end has its back end in another domain: there must be Xen. */
+function diskDriver(flags: Flags, spec: MachineSpec): DiskDriver {
+  const value = only(flags, "disk-driver") ?? DISK_DRIVERS[0];
+  const driver = oneOf("--disk-driver", value, DISK_DRIVERS);
+  if (driver === "brd" || spec.xen !== undefined) return driver;
+  throw new UsageError(
+    `Cannot use --disk-driver=${driver} as it goes with a machine that has Xen, such as --machine=xen-pv, alone: current machine is ${
+      JSON.stringify(spec.name)
+    }`,
+  );
 }
 
 function path(flags: Flags): string | null {

@@ -26,6 +26,7 @@ Deno.test("parseOptions() of nothing is the benchmark of 2008", () => {
     ops: null,
     api: null,
     disk: null,
+    diskDriver: "brd",
     path: null,
     format: "text",
     quiet: false,

@@ -76,6 +76,7 @@ export async function prepare(
   runners: Runners,
 ): Promise<Job> {
   const { spec, params, commandLine, layers, threads, ops } = command;
+  const { diskDriver } = command;
   const machines = { spec, params, commandLine, layers, threads };
   switch (command.workload) {
     case "map-touch-unmap": {
@@ -92,7 +93,7 @@ export async function prepare(
       const path = command.path ?? (directories === null ? "/" : EMBEDDED_TREE);
       return (watch) => {
         const result = runners.xfsLargeDir(
-          { ...machines, disk, directories, path, ops, ...watch },
+          { ...machines, disk, diskDriver, directories, path, ops, ...watch },
         );
         return measured(result, () => largeDirText(result));
       };
@@ -102,7 +103,7 @@ export async function prepare(
       const path = command.path ?? "/";
       return (watch) => {
         const result = runners.xfsLs(
-          { ...machines, threads: [1], disk, path, ...watch },
+          { ...machines, threads: [1], disk, diskDriver, path, ...watch },
         );
         return {
           ...forms(result, () => formatLs(result)),

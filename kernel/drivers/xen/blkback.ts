@@ -118,7 +118,6 @@ import {
   XenbusStateInitWait,
 } from "./xenbus.ts";
 import {
-  adopt_domain,
   xenbus_bind_evtchn,
   xenbus_map_ring_valloc,
   xenbus_unmap_ring_vfree,
@@ -279,10 +278,11 @@ function* connect_ring(t: Thread, be: Blkback): Steps<0 | Errno> {
     local,
     (t: Thread) => blkif_be_int(t, be),
   );
+  const { domid } = t;
   be.thread = yield* kthread_run(
     t,
     (p) => {
-      adopt_domain(p, t);
+      p.domid = domid;
       return blkif_schedule(p, be);
     },
     `blkback.${dev.otherend_id}.${be.bdev.name}`,

@@ -12,7 +12,6 @@ import {
   type MapGrantRef,
   type UnmapGrantRef,
 } from "../../../arch/xen/abi.ts";
-import { BUG_ON } from "../../bug.ts";
 import {
   EINVAL,
   ENOENT,
@@ -180,10 +179,4 @@ export function* xenbus_unmap_ring_vfree(
   }
   leave(t);
   return error;
-}
-
-/** Has `p`, a thread that is about to begin, make hypercalls as `t` does: a thread starts as the guest's. */
-export function adopt_domain(p: Thread, t: Thread): void {
-  BUG_ON(p, p.domid !== 1, "a thread changes its domain");
-  p.domid = t.domid;
 }
