@@ -9,7 +9,8 @@ import { DEFAULT_PARAMS } from "../kernel/params.ts";
 import { boot, type BootedMachine } from "./boot.ts";
 import { machineResult, type MachinesOptions } from "./each_machine.ts";
 import type { Initcall } from "./host_door.ts";
-import type { ListedDirectory } from "./images/xfs_large_dir.ts";
+import type { LabModuleName } from "./images/lab_modules.ts";
+import type { ListedDirectory } from "./images/listed.ts";
 import { roundNs } from "./measure.ts";
 import {
   type BootResult,
@@ -20,9 +21,12 @@ import {
 import {
   AttributesPart,
   LdtPart,
+  ReaderPart,
   TextPart,
+  Watched,
 } from "./workloads/attributes_part.ts";
 import { mixed_run } from "./workloads/mixed.ts";
+import { modulesPart } from "./workloads/modules_part.ts";
 import type { PartMaker } from "./workloads/part.ts";
 import { XfsPart } from "./workloads/xfs_part.ts";
 import { WorkloadError } from "./workload_error.ts";
@@ -40,6 +44,8 @@ export interface MixedOptions
   readonly disk: SparseImage;
   /** What is on it. */
   readonly directories: readonly ListedDirectory[];
+  /** Kernel modules. */
+  readonly modules: Readonly<Record<LabModuleName, Uint8Array>>;
 }
 
 /** Virtual time of each run, ms. */
@@ -57,7 +63,13 @@ const WINDOW_MS: Readonly<Record<MixedName, number>> = {
  */
 export function runMixed(options: MixedOptions): BootResult<MixedRun> {
   const { spec, workload, layer } = options;
-  const params = { ...DEFAULT_PARAMS, ...options.params, vmap: layer };
+  const params = {
+    ...DEFAULT_PARAMS,
+    // By vm_map_ram(), XFS of 2.6.28 runs out of addresses on 32 bits (B3).
+    xfs_buf_map: spec.paging.format === "i386-pae" ? "vmap" as const : null,
+    ...options.params,
+    vmap: layer,
+  };
   const makers = partsOf(options);
   const booted = boot({
     spec,
@@ -81,22 +93,28 @@ export function runMixed(options: MixedOptions): BootResult<MixedRun> {
 
 /** The parts of each run, on any machine; those that a machine cannot run say so. */
 function partsOf(
-  { workload, disk, directories }: MixedOptions,
+  { workload, disk, directories, modules }: MixedOptions,
 ): readonly PartMaker[] {
   const xfs: PartMaker = {
     initcalls: [{ name: "init_xfs_fs", fn: init_xfs_fs }],
     make: (k) => new XfsPart(k, 3, disk, directories),
   };
+  const churn = modulesPart(modules, 2);
+  const watched = new Watched();
   const attributes: PartMaker = {
     initcalls: [],
-    make: (k) => new AttributesPart(k, 2),
+    make: (k) => new AttributesPart(k, 2, watched),
+  };
+  const reader: PartMaker = {
+    initcalls: [],
+    make: () => new ReaderPart(watched),
   };
   const text: PartMaker = { initcalls: [], make: (k) => new TextPart(k) };
   const ldt: PartMaker = { initcalls: [], make: (k) => new LdtPart(k, 1) };
   switch (workload) {
     case "mixed":
     case "all":
-      return [xfs, attributes, text, ldt];
+      return [xfs, churn, attributes, reader, text, ldt];
     case "xen":
       return [];
   }

@@ -12,7 +12,11 @@ import {
   kthread_create,
   kthread_join,
 } from "../../kernel/kthread.ts";
-import { cond_resched, need_resched } from "../../kernel/sched/sched.ts";
+import {
+  cond_resched,
+  need_resched,
+  yield_cpu,
+} from "../../kernel/sched/sched.ts";
 import { wake_up_process } from "../../kernel/sched/wakeup.ts";
 import type { Thread } from "../../kernel/thread.ts";
 import { Barrier } from "./barrier.ts";
@@ -64,6 +68,8 @@ class Run {
   readonly line: Barrier;
   /** By part. */
   readonly ops: number[];
+  /** More tasks than CPUs: each lets the others have their turn after an operation. */
+  readonly crowded: boolean;
   startedAt = 0;
   endedAt = 0;
   peakAreas = 0;
@@ -73,6 +79,7 @@ class Run {
   constructor(k: Kernel, readonly what: Mixed, tasks: number) {
     this.line = new Barrier(k, tasks);
     this.ops = what.parts.map(() => 0);
+    this.crowded = tasks > k.cpu_online.weight;
   }
 
   book(t: Thread, part: number): void {
@@ -166,7 +173,8 @@ function* task(t: Thread, run: Run, part: number, id: number): Steps {
     charge(t, LOOP_INSTRUCTIONS);
     yield* run.what.parts[part].step(t, id);
     run.book(t, part);
-    if (need_resched(t)) yield* cond_resched(t);
+    if (run.crowded) yield* yield_cpu(t);
+    else if (need_resched(t)) yield* cond_resched(t);
   }
   run.endedAt = Math.max(run.endedAt, t.cpu.clock);
   leave(t);

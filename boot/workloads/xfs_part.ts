@@ -5,9 +5,10 @@ import type { SparseImage } from "../../kernel/drivers/block/image.ts";
 import type { Kernel } from "../../kernel/kernel.ts";
 import { errname, type Errno } from "../../kernel/lib/errno.ts";
 import type { Thread } from "../../kernel/thread.ts";
-import type { ListedDirectory } from "../images/xfs_large_dir.ts";
+import type { ListedDirectory } from "../images/listed.ts";
 import { mount_disk, type Mounted, umount_disk } from "../xfs_disk.ts";
 import type { Part } from "./part.ts";
+import { too_small } from "./room.ts";
 import {
   check_stat,
   drop_caches,
@@ -43,6 +44,8 @@ export class XfsPart implements Part {
   }
 
   *prepare(t: Thread): Steps<string | null> {
+    const small = too_small(t.k);
+    if (small !== null) return small;
     const mounted: Mounted | Errno = yield* mount_disk(t, this.disk);
     if (typeof mounted === "number") {
       return `cannot mount the disk: ${errname(mounted)}`;
