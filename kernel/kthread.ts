@@ -103,6 +103,7 @@ export function fork_thread(t: Thread, name: string): Thread {
   charge(t, 6000);
   const p = new Thread(t.k, name, false);
   p.cpu = t.cpu;
+  p.domid = t.domid;
   p.stack[0] = CHILD_RIP;
   p.preempt_count = 2; // schedule()'s, and the runqueue lock's
   leave(t);

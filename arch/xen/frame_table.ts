@@ -423,6 +423,7 @@ export class FrameTable {
       t,
       `mm.c:600:d${d.domid} Could not get page ref for pfn ${hex}`,
     );
+    this.#refuse({ mfn, wanted: "none", mappings: 0, translations: 0 });
     return -XEN_EINVAL;
   }
 

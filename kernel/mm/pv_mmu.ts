@@ -7,6 +7,13 @@ import type { Thread } from "../thread.ts";
 import type { Page } from "./page.ts";
 import type { MmStruct } from "./pgtable.ts";
 
+/** One entry to be written: `ptr` is its physical address, bytes. */
+export interface PteUpdate {
+  readonly ptr: number;
+  readonly lo: number;
+  readonly hi: number;
+}
+
 /** Page tables by way of a hypervisor. */
 export interface PvMmuOps {
   /**
@@ -24,6 +31,18 @@ export interface PvMmuOps {
     level: number,
     table: number,
   ): Steps<boolean>;
+  /** `mm` is complete and about to be used: arch_dup_mmap(). */
+  dup_mmap(t: Thread, mm: MmStruct): Steps;
+  /** `mm` is about to be taken apart: arch_exit_mmap(). */
+  exit_mmap(t: Thread, mm: MmStruct): Steps;
+  /** A table of `mm`, whose entry above has been cleared, is about to be freed: paravirt_release_pte(). */
+  release_table(t: Thread, mm: MmStruct, pfn: number, level: number): Steps;
+  /** Writes last-level entries of `mm`, which is pinned: lazy MMU mode, one trap for all. */
+  update_ptes(
+    t: Thread,
+    mm: MmStruct,
+    updates: readonly PteUpdate[],
+  ): Steps;
   /** Before entries of `[start, end)` are set: charges for them, and ends the run if one would be refused. Plain. */
   set_ptes(
     t: Thread,

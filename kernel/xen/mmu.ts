@@ -28,10 +28,14 @@ import {
 import { UVMF_NONE, UVMF_TLB_FLUSH } from "../../arch/xen/abi.ts";
 import { BUG_ON } from "../bug.ts";
 import type { Kernel } from "../kernel.ts";
-import { lockdep_assert_held } from "../locking/spinlock.ts";
+import {
+  lockdep_assert_held,
+  spin_lock,
+  spin_unlock,
+} from "../locking/spinlock.ts";
 import { type Page, pfn_to_page, PG_owner_priv_1 } from "../mm/page.ts";
 import { find_pte_table, type MmStruct, populate } from "../mm/pgtable.ts";
-import type { PvMmuOps } from "../mm/pv_mmu.ts";
+import type { PteUpdate, PvMmuOps } from "../mm/pv_mmu.ts";
 import { vm_unmap_aliases } from "../mm/vmap.ts";
 import { KERN_INFO, printk } from "../printk.ts";
 import type { Thread } from "../thread.ts";
@@ -362,6 +366,36 @@ class XenMmuOps implements PvMmuOps {
     if (error !== 0) xen_refused(t, "an entry of a page table is refused");
     mm.nr_tables++;
     return true;
+  }
+
+  *dup_mmap(t: Thread, mm: MmStruct): Steps {
+    yield* spin_lock(t, mm.page_table_lock);
+    yield* xen_pgd_pin(t, mm);
+    yield* spin_unlock(t, mm.page_table_lock);
+  }
+
+  *exit_mmap(t: Thread, mm: MmStruct): Steps {
+    yield* spin_lock(t, mm.page_table_lock);
+    if (mm.pinned) yield* xen_pgd_unpin(t, mm);
+    yield* spin_unlock(t, mm.page_table_lock);
+  }
+
+  release_table(
+    t: Thread,
+    mm: MmStruct,
+    pfn: number,
+    level: number,
+  ): Steps {
+    return xen_release_ptpage(t, mm, pfn, level);
+  }
+
+  *update_ptes(
+    t: Thread,
+    _mm: MmStruct,
+    updates: readonly PteUpdate[],
+  ): Steps {
+    const error = yield* HYPERVISOR_mmu_update(t, updates);
+    if (error !== 0) xen_refused(t, "an entry of a process is refused");
   }
 
   set_ptes(
