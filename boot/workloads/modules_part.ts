@@ -4,7 +4,7 @@ import { Rng } from "../../arch/sim/random.ts";
 import type { Kernel } from "../../kernel/kernel.ts";
 import type { Thread } from "../../kernel/thread.ts";
 import { type ModuleFiles, ModuleTrial } from "./modules.ts";
-import type { Part } from "./part.ts";
+import type { Part, PartMaker } from "./part.ts";
 
 /** Threads that load, compare and unload modules. */
 export class ModulesPart implements Part {
@@ -40,4 +40,9 @@ export class ModulesPart implements Part {
     if (this.#begun) yield* this.#trial.end(t);
     this.#begun = false;
   }
+}
+
+/** A part with `tasks` threads that load and unload the modules in `files`. */
+export function modulesPart(files: ModuleFiles, tasks: number): PartMaker {
+  return { initcalls: [], make: (k) => new ModulesPart(k, tasks, files) };
 }
