@@ -19,12 +19,15 @@ Usage: deno task boot [OPTION]...
   --machine=NAME|FILE  machine to emulate (default ${Object.keys(PRESETS)[0]})
   --cpus=N             number of CPUs, 1..4096 (default: the machine's)
   --threads=N[,N]...   threads to run with, each 1..CPUs (default: powers of
-                       two up to the CPUs, and all CPUs; xfs-large-dir: one a
-                       CPU)
+                       two up to the CPUs, and all CPUs; xfs-large-dir and
+                       modules: one a CPU)
   --vmap=NAME[,NAME]   vmap layers to run (default ${DEFAULT_LAYERS.join(",")};
                        xfs-ls: one, rewrite)
-  --workload=NAME      ${WORKLOADS.join(", ")} (default
-                       ${WORKLOADS[0]})
+  --workload=NAME      ${WORKLOADS.slice(0, 3).join(", ")},
+                       ${
+    WORKLOADS.slice(3).join(", ")
+  } (default: XFS, modules, page attributes
+                       side by side for a moment, then ${WORKLOADS[0]})
   --pages=N            pages of one mapping (default ${DEFAULT_PAGES})
   --ops=N              operations of each thread (default: enough for several
                        purges where a layer is lazy)
@@ -36,6 +39,10 @@ Usage: deno task boot [OPTION]...
   --path=/DIR          for the xfs workloads: directory to list (default /), or
                        with directories to look names up in (default: /tree of
                        the image that is built in, / of others)
+  --insmod=FILE[,FILE]...
+                       kernel modules to load after the boot, x86-64 ELF (.ko)
+  --ksyms=FILE         with --insmod: where a kernel has its symbols, in the
+                       format of System.map
   --api=ram|vmap       map by vm_map_ram() or by vmap() (default: as in 2008,
                        vmap() on vmlist and vm_map_ram() on rewrite)
   --append="..."       kernel command line, see below

@@ -28,6 +28,8 @@ export interface BootCommand {
   /** Kernel command line as given. */
   readonly commandLine: string;
   readonly workload: Workload;
+  /** The mixed run comes before it: no workload was named. */
+  readonly mixed: boolean;
   readonly layers: readonly string[];
   readonly threads: readonly number[];
   readonly pages: number;
@@ -39,6 +41,10 @@ export interface BootCommand {
   readonly diskDriver: DiskDriver;
   /** Directory on the disk; `null` = the workload's own choice. */
   readonly path: string | null;
+  /** Files with modules to load, in order. */
+  readonly insmod: readonly string[];
+  /** File with a kernel's symbols; `null` = none. */
+  readonly ksyms: string | null;
   readonly format: Format;
   /** No boot log, no progress, no rates. */
   readonly quiet: boolean;
@@ -52,14 +58,20 @@ export const FORMATS = ["text", "json", "csv"] as const;
 /** One of {@linkcode FORMATS}. */
 export type Format = typeof FORMATS[number];
 
-/** Workloads that `--workload=` names, the default first. */
+/** Workloads that `--workload=` names; the first comes after the mixed run if none is named. */
 export const WORKLOADS = [
   "map-touch-unmap",
   "xfs-large-dir",
   "xfs-ls",
+  "modules",
+  "xen",
+  "all",
+  "none",
 ] as const;
 /** One of {@linkcode WORKLOADS}. */
 export type Workload = typeof WORKLOADS[number];
+/** Workloads that compare nothing. */
+const ONE_LAYER: readonly Workload[] = ["xfs-ls", "xen", "all", "none"];
 /** Layers that run by default: 2.6.27's, then 2.6.28's. */
 export const DEFAULT_LAYERS: readonly string[] = ["vmlist", "rewrite"];
 /** Pages of a mapping by default, as measured in 2008. */
@@ -83,6 +95,8 @@ const VALUE_FLAGS = [
   "disk",
   "disk-driver",
   "path",
+  "insmod",
+  "ksyms",
   "append",
   "seed",
   "format",
@@ -93,13 +107,14 @@ type ValueFlag = typeof VALUE_FLAGS[number];
 
 /** Options that go with some workloads alone. */
 const WORKLOADS_OF: Partial<Record<ValueFlag, readonly Workload[]>> = {
-  threads: ["map-touch-unmap", "xfs-large-dir"],
-  ops: ["map-touch-unmap", "xfs-large-dir"],
+  threads: ["map-touch-unmap", "xfs-large-dir", "modules"],
+  ops: ["map-touch-unmap", "xfs-large-dir", "modules"],
   pages: ["map-touch-unmap"],
   api: ["map-touch-unmap"],
   disk: ["xfs-large-dir", "xfs-ls"],
   "disk-driver": ["xfs-large-dir", "xfs-ls"],
   path: ["xfs-large-dir", "xfs-ls"],
+  insmod: ["map-touch-unmap", "xfs-large-dir", "xfs-ls", "modules", "none"],
 };
 /** Values of each flag, in order; empty = it was not given. */
 type Flags = Record<ValueFlag, string[]> & Record<"quiet" | "help", boolean>;
@@ -113,15 +128,13 @@ export function parseOptions(args: readonly string[], io: Io): Command {
   const flags = readFlags(args);
   if (flags.help) return { kind: "help" };
   const format = oneOf("--format", only(flags, "format") ?? "text", FORMATS);
-  const workload = oneOf(
-    "--workload",
-    only(flags, "workload") ?? WORKLOADS[0],
-    WORKLOADS,
-  );
+  const named = only(flags, "workload");
+  const workload = oneOf("--workload", named ?? WORKLOADS[0], WORKLOADS);
   checkGoesWith(flags, workload);
   const commandLine = flags.append.join(" ");
   const parsed = kernelParams(commandLine);
   const spec = machine(flags, args, io);
+  if (workload === "xen") checkHasXen("--workload=xen", spec);
   const params = { ...parsed.params, seed: seed(flags, parsed) };
   const layers = vmapLayers(flags, parsed, workload);
   const threads = threadCounts(flags, spec, params, workload);
@@ -138,6 +151,7 @@ export function parseOptions(args: readonly string[], io: Io): Command {
     params: { ...params, vmap: layers[0] },
     commandLine,
     workload,
+    mixed: named === null,
     layers,
     threads,
     pages,
@@ -146,6 +160,8 @@ export function parseOptions(args: readonly string[], io: Io): Command {
     disk: disk(flags),
     diskDriver: diskDriver(flags, spec),
     path: path(flags),
+    insmod: insmod(flags),
+    ksyms: ksyms(flags),
     format,
     quiet: flags.quiet,
   };
@@ -246,14 +262,14 @@ function seed(flags: Flags, { params }: ParsedCommandLine): number {
     params.seed;
 }
 
-/** `--vmap=` comes before `vmap=` of the kernel command line. xfs-ls compares nothing: one layer. */
+/** `--vmap=` comes before `vmap=` of the kernel command line. What compares nothing runs on one layer. */
 function vmapLayers(
   flags: Flags,
   { params, given }: ParsedCommandLine,
   workload: Workload,
 ): readonly string[] {
   const value = only(flags, "vmap");
-  const one = workload === "xfs-ls";
+  const one = ONE_LAYER.includes(workload);
   if (value === null) {
     return one || given.has("vmap") ? [params.vmap] : DEFAULT_LAYERS;
   }
@@ -328,9 +344,14 @@ function disk(flags: Flags): string | null {
 function diskDriver(flags: Flags, spec: MachineSpec): DiskDriver {
   const value = only(flags, "disk-driver") ?? DISK_DRIVERS[0];
   const driver = oneOf("--disk-driver", value, DISK_DRIVERS);
-  if (driver === "brd" || spec.xen !== undefined) return driver;
+  if (driver !== "brd") checkHasXen(`--disk-driver=${driver}`, spec);
+  return driver;
+}
+
+function checkHasXen(option: string, spec: MachineSpec): void {
+  if (spec.xen !== undefined) return;
   throw new UsageError(
-    `Cannot use --disk-driver=${driver} as it goes with a machine that has Xen, such as --machine=xen-pv, alone: current machine is ${
+    `Cannot use ${option} as it goes with a machine that has Xen, such as --machine=xen-pv, alone: current machine is ${
       JSON.stringify(spec.name)
     }`,
   );
@@ -345,4 +366,25 @@ function path(flags: Flags): string | null {
     `start with / (nearest is ${JSON.stringify(hint)})`,
     value,
   );
+}
+
+function insmod(flags: Flags): readonly string[] {
+  const value = only(flags, "insmod");
+  if (value === null) return [];
+  const paths = value.split(",");
+  if (paths.includes("")) {
+    throw badValue("--insmod", "be paths of files, with commas between", value);
+  }
+  return paths;
+}
+
+function ksyms(flags: Flags): string | null {
+  const value = only(flags, "ksyms");
+  if (value === "") throw badValue("--ksyms", "be the path of a file", value);
+  if (value !== null && flags.insmod.length === 0) {
+    throw new UsageError(
+      "Cannot use --ksyms as it goes with --insmod alone: there is none",
+    );
+  }
+  return value;
 }

@@ -4,6 +4,8 @@ import { formatJson } from "../../report/json.ts";
 import { formatLargeDir } from "../../report/large_dir.ts";
 import { formatLocks } from "../../report/locks.ts";
 import { formatLs } from "../../report/ls.ts";
+import { formatModules, formatNone } from "../../report/modules.ts";
+import { formatMixed } from "../../report/mixed.ts";
 import { formatProfile } from "../../report/profile.ts";
 import { formatReadprofile } from "../../report/readprofile.ts";
 import { formatTable } from "../../report/table.ts";
@@ -11,10 +13,16 @@ import type {
   AnyRun,
   BootResult,
   MeasuredRun,
+  MixedRun,
+  ModulesRun,
+  NoneRun,
   XfsLargeDirRun,
   XfsLsRun,
 } from "../results.ts";
+import type { MachinesOptions } from "../each_machine.ts";
 import { runBoot, type RunOptions } from "../run.ts";
+import { type ModulesOptions, runModules, runNone } from "../run_modules.ts";
+import { type MixedName, type MixedOptions, runMixed } from "../run_mixed.ts";
 import {
   runXfsLargeDir,
   runXfsLs,
@@ -23,6 +31,7 @@ import {
 } from "../run_xfs.ts";
 import { readDisk } from "./disk_option.ts";
 import type { Io } from "./io.ts";
+import { readInsmod } from "./module_option.ts";
 import type { BootCommand, Format } from "./options.ts";
 
 /** Who runs each workload; {@linkcode RUNNERS} are the real ones. */
@@ -32,6 +41,9 @@ export interface Runners {
     options: XfsLargeDirOptions,
   ) => BootResult<XfsLargeDirRun>;
   readonly xfsLs: (options: XfsLsOptions) => BootResult<XfsLsRun>;
+  readonly modules: (options: ModulesOptions) => BootResult<ModulesRun>;
+  readonly none: (options: MachinesOptions) => BootResult<NoneRun>;
+  readonly mixed: (options: MixedOptions) => BootResult<MixedRun>;
 }
 
 /** The real ones. */
@@ -39,6 +51,9 @@ export const RUNNERS: Runners = {
   mapTouchUnmap: runBoot,
   xfsLargeDir: runXfsLargeDir,
   xfsLs: runXfsLs,
+  modules: runModules,
+  none: runNone,
+  mixed: runMixed,
 };
 
 /** Who is told of a run under way. */
@@ -77,15 +92,41 @@ export async function prepare(
 ): Promise<Job> {
   const { spec, params, commandLine, layers, threads, ops } = command;
   const { diskDriver } = command;
-  const machines = { spec, params, commandLine, layers, threads };
+  const insmod = await readInsmod(command.insmod, command.ksyms, args, io);
+  const machines = { spec, params, commandLine, layers, threads, insmod };
   switch (command.workload) {
     case "map-touch-unmap": {
       const { workload, pages, api } = command;
+      const before = command.mixed
+        ? await mixedOptions(command, "mixed", args, io)
+        : null;
       return (watch) => {
-        const result = runners.mapTouchUnmap(
-          { ...machines, workload, pages, ops, api, ...watch },
-        );
-        return measured(result, () => mapTouchUnmapText(result));
+        const mixed = before === null
+          ? null
+          : runners.mixed({ ...before, ...watch });
+        const { onProgress } = watch;
+        const result = runners.mapTouchUnmap({
+          ...machines,
+          workload,
+          pages,
+          ops,
+          api,
+          onProgress,
+          onLog: mixed === null ? watch.onLog : undefined,
+        });
+        return afterMixed(mixed, result);
+      };
+    }
+    case "xen":
+    case "all": {
+      const options = await mixedOptions(command, command.workload, args, io);
+      return (watch) => {
+        const result = runners.mixed({ ...options, ...watch });
+        return {
+          ...forms(result, () => mixedText(result)),
+          count: mixedOps(result),
+          unit: "operations",
+        };
       };
     }
     case "xfs-large-dir": {
@@ -112,7 +153,73 @@ export async function prepare(
         };
       };
     }
+    case "modules": {
+      // Only now: other workloads do not need them.
+      const { labModules } = await import("../images/lab_modules.ts");
+      const files = await labModules();
+      return (watch) => {
+        const result = runners.modules({ ...machines, files, ops, ...watch });
+        return measured(result, () => modulesText(result));
+      };
+    }
+    case "none":
+      return (watch) => {
+        const result = runners.none({ ...machines, threads: [1], ...watch });
+        return {
+          ...forms(result, () => formatNone(result)),
+          count: result.runs.length,
+          unit: "machines booted",
+        };
+      };
   }
+}
+
+/** A mixed run: on the rewrite if that is among the layers, as it is about that. */
+async function mixedOptions(
+  command: BootCommand,
+  workload: MixedName,
+  args: readonly string[],
+  io: Io,
+): Promise<MixedOptions> {
+  const { spec, params, commandLine, layers } = command;
+  const layer = layers.includes("rewrite") ? "rewrite" : layers[0];
+  const { disk, directories } = await readDisk(null, args, io);
+  const { labModules } = await import("../images/lab_modules.ts");
+  const modules = await labModules();
+  return {
+    workload,
+    spec,
+    params,
+    commandLine,
+    layer,
+    disk,
+    directories: directories!,
+    modules,
+  };
+}
+
+/** The benchmark's results, after those of the mixed run if there was one. */
+function afterMixed(
+  mixed: BootResult<MixedRun> | null,
+  result: BootResult,
+): Outcome {
+  if (mixed === null) return measured(result, () => mapTouchUnmapText(result));
+  const { dmesg, runs } = mixed;
+  const all = { ...result, mixed: runs[0], dmesg };
+  const { count, ...rest } = measured(
+    all,
+    () => joined([mixedText(mixed), mapTouchUnmapText(all)]),
+  );
+  return { ...rest, count: count + mixedOps(mixed) };
+}
+
+function mixedText({ runs, machine }: BootResult<MixedRun>): string {
+  return joined(runs.map((run) => formatMixed(run, machine)));
+}
+
+function mixedOps({ runs }: BootResult<MixedRun>): number {
+  return runs.flatMap(({ parts }) => parts)
+    .reduce((sum, { ops }) => sum + ops, 0);
 }
 
 function measured<Run extends AnyRun & MeasuredRun>(
@@ -159,6 +266,14 @@ function largeDirText(result: BootResult<XfsLargeDirRun>): string {
       formatReadprofile(run, result.machine.name, TOP_READPROFILE),
       formatLocks(run, TOP_LOCKS),
     );
+  }
+  return joined(parts);
+}
+
+function modulesText(result: BootResult<ModulesRun>): string {
+  const parts = [formatModules(result)];
+  for (const run of busiestRuns(result.runs)) {
+    parts.push(formatProfile(run, TOP_SYMBOLS), formatLocks(run, TOP_LOCKS));
   }
   return joined(parts);
 }
