@@ -2,6 +2,7 @@
 import {
   type AnyRun,
   type BootResult,
+  type MixedRun,
   RESULT_SCHEMA,
   type RunResult,
   type XfsLargeDirRun,
@@ -125,5 +126,45 @@ export function sampleResult<Run extends AnyRun>(
     command_line: "loglevel=7",
     dmesg: ["[    0.000000] Linux version 2.6.28"],
     runs,
+  };
+}
+
+/** A mixed run. */
+export function sampleMixedRun(more: Partial<MixedRun> = {}): MixedRun {
+  return {
+    workload: "mixed",
+    vmap: "rewrite",
+    window_ns: 20_000_000,
+    parts: [
+      {
+        name: "xfs",
+        tasks: 5,
+        ops: 1500,
+        unit: "names looked up",
+        skipped: null,
+      },
+      {
+        name: "xen",
+        tasks: 2,
+        ops: 0,
+        unit: "packets",
+        skipped: "no hypervisor",
+      },
+    ],
+    calls: {
+      vmalloc: 1,
+      vmap: 2,
+      vm_map_ram: 3000,
+      ioremap: 0,
+      alloc_vm_area: 0,
+      vm_unmap_aliases: 4,
+    },
+    tlb_flushes: 5,
+    ipis: 35,
+    peak_areas: 20,
+    peak_lazy_pages: 1024,
+    leaked_pages: 0,
+    leaked_areas: 0,
+    ...more,
   };
 }

@@ -4,11 +4,13 @@ import { KernelBug } from "../../kernel/bug.ts";
 import {
   sampleLargeDirRun,
   sampleLsRun,
+  sampleMixedRun,
   sampleResult,
   sampleRun,
 } from "../../report/_sample.ts";
 import type { BootResult } from "../results.ts";
 import type { RunOptions } from "../run.ts";
+import type { MixedOptions } from "../run_mixed.ts";
 import type { XfsLargeDirOptions, XfsLsOptions } from "../run_xfs.ts";
 import { WorkloadError } from "../workload_error.ts";
 import { FakeIo } from "./_fake_io.ts";
@@ -36,6 +38,7 @@ const LARGE_DIR = sampleResult([
   sampleLargeDirRun("rewrite", 64),
 ]);
 const LS = sampleResult([sampleLsRun()]);
+const MIXED = sampleResult([sampleMixedRun()]);
 
 /** Runners that must not be called, but for `some`. */
 function runners(some: Partial<Runners>): Runners {
@@ -43,10 +46,15 @@ function runners(some: Partial<Runners>): Runners {
     mapTouchUnmap: unreachable,
     xfsLargeDir: unreachable,
     xfsLs: unreachable,
+    modules: unreachable,
+    none: unreachable,
+    mixed: unreachable,
     ...some,
   };
 }
 
+/** The benchmark alone, without the mixed run. */
+const BENCHMARK = "--workload=map-touch-unmap";
 const FAKES = runners({ mapTouchUnmap: fakeRunner });
 const UNREACHABLE = runners({});
 
@@ -55,7 +63,14 @@ function failWith(error: unknown): Runners {
     options.onLog?.("[    0.000000] Linux version 2.6.28");
     throw error;
   };
-  return { mapTouchUnmap: fail, xfsLargeDir: fail, xfsLs: fail };
+  return {
+    mapTouchUnmap: fail,
+    xfsLargeDir: fail,
+    xfsLs: fail,
+    modules: fail,
+    none: fail,
+    mixed: fail,
+  };
 }
 
 /** What BUG() throws, without a kernel to throw it. */
@@ -78,7 +93,7 @@ function unreachable(): never {
 
 Deno.test("run() prints the log, the table and the top of each layer", async () => {
   const io = new FakeIo();
-  assertEquals(await run([], io, FAKES), 0);
+  assertEquals(await run([BENCHMARK], io, FAKES), 0);
   const { stdout } = io;
   const parts = [
     "[    0.000000] Linux version 2.6.28\n\nmap-touch-unmap of 4 pages on opteron-2x4",
@@ -97,37 +112,85 @@ Deno.test("run() prints the log, the table and the top of each layer", async () 
   );
 });
 
+Deno.test("run() without a workload begins with the mixed run, whose log is the one that shows", async () => {
+  const seen: MixedOptions[] = [];
+  const both = runners({
+    mapTouchUnmap: fakeRunner,
+    mixed(options) {
+      seen.push(options);
+      options.onLog?.("[    0.000000] a mixed machine");
+      return MIXED;
+    },
+  });
+  const text = new FakeIo();
+  assertEquals(await run([], text, both), 0, text.stderr);
+  assert(
+    text.stdout.startsWith(
+      "[    0.000000] a mixed machine\n\nmixed run on opteron-2x4, vmap=rewrite: 5 tasks",
+    ),
+    text.stdout,
+  );
+  assertStringIncludes(
+    text.stdout,
+    "returned: all pages, all areas\n\nmap-touch-unmap of 4 pages",
+  );
+  assert(text.stderr.startsWith("vmaplab: 49500 operations"), text.stderr);
+  const json = new FakeIo();
+  await run(["--format=json", "--vmap=vmlist"], json, both);
+  assertEquals(JSON.parse(json.stdout), { ...RESULT, mixed: MIXED.runs[0] });
+  assertEquals(seen.map(({ layer }) => layer), ["rewrite", "vmlist"]);
+  assertEquals(seen[0].workload, "mixed");
+});
+
+Deno.test("run() --workload=all is a mixed run alone", async () => {
+  const print = async (...args: string[]) => {
+    const io = new FakeIo();
+    const mixed = runners({ mixed: () => MIXED });
+    assertEquals(await run(["--workload=all", ...args], io, mixed), 0);
+    return io.stdout;
+  };
+  assertStringIncludes(await print(), "\nmixed run on opteron-2x4");
+  const { runs } = JSON.parse(await print("--format=json"));
+  assertEquals(runs, MIXED.runs);
+  assertEquals(
+    await print("--format=csv"),
+    "schema,machine,cpus,seed,workload,vmap,part,tasks,ops,skipped\n" +
+      "1,opteron-2x4,8,1,mixed,rewrite,xfs,5,1500,\n" +
+      "1,opteron-2x4,8,1,mixed,rewrite,xen,2,0,no hypervisor\n",
+  );
+});
+
 Deno.test("run() prints the same on standard output whatever the host is like", async () => {
   for (const format of ["text", "json", "csv"]) {
     const slow = new FakeIo({}, true);
     slow.clockReads = 77;
     slow.columns = 20;
     const fast = new FakeIo();
-    await run([`--format=${format}`], slow, FAKES);
-    await run([`--format=${format}`], fast, FAKES);
+    await run([BENCHMARK, `--format=${format}`], slow, FAKES);
+    await run([BENCHMARK, `--format=${format}`], fast, FAKES);
     assertEquals(slow.stdout, fast.stdout);
   }
 });
 
 Deno.test("run() prints JSON and CSV without a log", async () => {
   const json = new FakeIo();
-  assertEquals(await run(["--format=json"], json, FAKES), 0);
+  assertEquals(await run([BENCHMARK, "--format=json"], json, FAKES), 0);
   assertEquals(JSON.parse(json.stdout), RESULT);
   const csv = new FakeIo();
-  assertEquals(await run(["--format=csv"], csv, FAKES), 0);
+  assertEquals(await run([BENCHMARK, "--format=csv"], csv, FAKES), 0);
   assertEquals(csv.stdout.split("\n").length, 6);
 });
 
 Deno.test("run() --quiet leaves the results", async () => {
   const io = new FakeIo({}, true);
-  assertEquals(await run(["--quiet"], io, FAKES), 0);
+  assertEquals(await run([BENCHMARK, "--quiet"], io, FAKES), 0);
   assert(io.stdout.startsWith("map-touch-unmap of"), io.stdout);
   assertEquals(io.stderr, "");
 });
 
 Deno.test("run() draws a bar on a terminal, and wipes it before anything else", async () => {
   const io = new FakeIo({}, true);
-  await run([], io, FAKES);
+  await run([BENCHMARK], io, FAKES);
   const clear = "\r\x1b[K";
   assertEquals(io.stderr.split(clear).map((part) => part.slice(0, 3)), [
     "",
@@ -142,6 +205,7 @@ Deno.test("run() hands the runner what was asked for", async () => {
   let seen: RunOptions | null = null;
   await run(
     [
+      BENCHMARK,
       "--threads=2",
       "--ops=5",
       "--api=vmap",
@@ -166,6 +230,7 @@ Deno.test("run() hands the runner what was asked for", async () => {
   assert(onLog && onProgress);
   assertEquals(rest, {
     commandLine: "loglevel=3",
+    insmod: undefined,
     workload: "map-touch-unmap",
     layers: ["rewrite"],
     threads: [2],
@@ -267,7 +332,7 @@ Deno.test("run() stops without a word when nobody reads its output", async () =>
   for (const writes of [0, 1]) {
     const io = new FakeIo();
     io.writesLeft = writes;
-    assertEquals(await run([], io, FAKES), 141);
+    assertEquals(await run([BENCHMARK], io, FAKES), 141);
     assertEquals(io.stderr, "");
   }
   assertEquals(await run([], new FakeIo(), failWith(new OutputClosed())), 141);

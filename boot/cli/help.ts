@@ -24,10 +24,8 @@ Usage: deno task boot [OPTION]...
   --vmap=NAME[,NAME]   vmap layers to run (default ${DEFAULT_LAYERS.join(",")};
                        xfs-ls: one, rewrite)
   --workload=NAME      ${WORKLOADS.slice(0, 3).join(", ")},
-                       ${
-    WORKLOADS.slice(3).join(", ")
-  } (default: XFS, modules, page attributes
-                       side by side for a moment, then ${WORKLOADS[0]})
+                       ${WORKLOADS.slice(3).join(", ")} (default: a mixed run
+                       of several for a moment, then ${WORKLOADS[0]})
   --pages=N            pages of one mapping (default ${DEFAULT_PAGES})
   --ops=N              operations of each thread (default: enough for several
                        purges where a layer is lazy)

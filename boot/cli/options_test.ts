@@ -12,7 +12,7 @@ function parse(...args: string[]): BootCommand {
   return command;
 }
 
-Deno.test("parseOptions() of nothing is the benchmark of 2008", () => {
+Deno.test("parseOptions() of nothing is the mixed run, then the benchmark of 2008", () => {
   const { spec, ...rest } = parse();
   assertEquals(spec.name, "opteron-2x4");
   assertEquals(rest, {
@@ -20,6 +20,7 @@ Deno.test("parseOptions() of nothing is the benchmark of 2008", () => {
     params: { ...DEFAULT_PARAMS, vmap: "vmlist" },
     commandLine: "",
     workload: "map-touch-unmap",
+    mixed: true,
     layers: ["vmlist", "rewrite"],
     threads: [1, 2, 4, 8],
     pages: 4,
@@ -27,6 +28,8 @@ Deno.test("parseOptions() of nothing is the benchmark of 2008", () => {
     api: null,
     disk: null,
     diskDriver: "brd",
+    insmod: [],
+    ksyms: null,
     path: null,
     format: "text",
     quiet: false,
@@ -121,7 +124,7 @@ Deno.test("parseOptions() says in one line what is wrong", () => {
     ],
     [
       ["--machine=nope"],
-      'Cannot use --machine as it must be one of opteron-2x4, generic, i386-4, xeon-2s, altix-64 (nearest is "generic") or a file such as mine.json: current value is "nope"',
+      'Cannot use --machine as it must be one of opteron-2x4, generic, i386-4, xeon-2s, altix-64, xen-pv (nearest is "xen-pv") or a file such as mine.json: current value is "nope"',
     ],
     [
       ["--threads=9"],
@@ -153,7 +156,7 @@ Deno.test("parseOptions() says in one line what is wrong", () => {
     ],
     [
       ["--workload=map"],
-      'Cannot use --workload as it must be one of map-touch-unmap, xfs-large-dir, xfs-ls (nearest is "xfs-ls"): current value is "map"',
+      'Cannot use --workload as it must be one of map-touch-unmap, xfs-large-dir, xfs-ls, modules, xen, all, none (nearest is "xen"): current value is "map"',
     ],
     [
       ["--workload=xfs-ls", "--pages=4"],
@@ -170,6 +173,10 @@ Deno.test("parseOptions() says in one line what is wrong", () => {
     [
       ["--disk=x.img"],
       'Cannot use --disk as it goes with --workload=xfs-large-dir or --workload=xfs-ls alone: current workload is "map-touch-unmap"',
+    ],
+    [
+      ["--workload=xen"],
+      'Cannot use --workload=xen as it goes with a machine that has Xen, such as --machine=xen-pv, alone: current machine is "opteron-2x4"',
     ],
     [
       ["--workload=xfs-ls", "--disk="],
