@@ -286,7 +286,9 @@ export function* check_module(
     compare(t, trial, `${mod.name}: ${name}`, found, contents.get(index)!);
   }
   if (mod.percpu === null) return;
-  const index = oracle.headers.findIndex(({ name }) => name === ".data.percpu");
+  const index = oracle.headers.findIndex(({ name }) =>
+    /^\.data\.{1,2}percpu$/.test(name)
+  );
   for (const cpu of t.k.cpu_possible.list) {
     const from = percpu_copy(t, mod.percpu, cpu);
     const found = yield* copy_out_at(t, from, mod.percpu.size);
