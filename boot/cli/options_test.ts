@@ -168,7 +168,7 @@ Deno.test("parseOptions() says in one line what is wrong", () => {
     ],
     [
       ["--workload=xfs-ls", "--threads=2"],
-      'Cannot use --threads as it goes with --workload=map-touch-unmap or --workload=xfs-large-dir alone: current workload is "xfs-ls"',
+      'Cannot use --threads as it goes with --workload=map-touch-unmap or --workload=xfs-large-dir or --workload=modules alone: current workload is "xfs-ls"',
     ],
     [
       ["--disk=x.img"],
