@@ -96,7 +96,8 @@ Deno.test("parseCommandLine() reads every parameter", () => {
   const line =
     "nr_cpus=4 mem=1G vmalloc=64M hashdist=0 loglevel=5 vmap=vmlist " +
     "vmap.quirk=posted-search,insert-overlap lazy_max=100 seed=7 panic_on_warn " +
-    "xfs.buf_map=vmap";
+    "xfs.buf_map=vmap pageattr.quirk=no-unmap-aliases " +
+    "xen.quirk=no-unmap-aliases-on-pin";
   const { params, given } = parseCommandLine(line);
   assertEquals(params, {
     nr_cpus: 4,
@@ -106,6 +107,8 @@ Deno.test("parseCommandLine() reads every parameter", () => {
     loglevel: 5,
     vmap: "vmlist",
     vmap_quirk: new Set(["posted-search", "insert-overlap"]),
+    pageattr_quirk: new Set(["no-unmap-aliases"]),
+    xen_quirk: new Set(["no-unmap-aliases-on-pin"]),
     lazy_max: 100,
     xfs_buf_map: "vmap",
     seed: 7,
@@ -113,7 +116,7 @@ Deno.test("parseCommandLine() reads every parameter", () => {
     command_line: line,
     unknown_options: [],
   });
-  assertEquals(given.size, 11);
+  assertEquals(given.size, 13);
 });
 
 Deno.test("parseCommandLine() takes a dash for an underscore, and the last of several", () => {

@@ -21,10 +21,10 @@
  *
  * TLBs are counted apart. Xen does not look into them: when a frame changes its
  * type it flushes the CPUs that may still have a translation from before. Here
- * that is done, and charged, for translations of the direct map, whose entry the
- * guest has just made read-only. A writable translation of any other address
- * without an entry in a page table is the mark of a guest that has cleared the
- * entry and not flushed; it is refused, so that it is found.
+ * that is done, and charged, for translations whose entry still maps the frame,
+ * read-only by now: the direct map's as a rule. A writable translation without
+ * such an entry is the mark of a guest that has cleared the entry and not
+ * flushed; it is refused, so that it is found.
  *
  * Differs from Xen: frame numbers of guest and machine are the same; frames are
  * not shared out among domains, since all of them live in one kernel; large
@@ -97,6 +97,8 @@ interface Uses {
   /** Where one of the latter is: CPU and page. */
   cpu: number;
   vpn: number;
+  /** CPU and page, in turn, of translations whose entry has been made read-only. */
+  readonly outdated: number[];
 }
 
 /** Types and counts of all frames. Plain: whoever changes it holds the domain's lock. */
@@ -431,8 +433,8 @@ export class FrameTable {
   #unused(t: MachineContext, d: Domain, mfn: number, level: number): boolean {
     const found = this.#search ?? this.#writableUses(new Set([mfn]));
     const uses = found.get(mfn);
-    this.#flushDirectMap(t, mfn);
     if (uses === undefined) return true;
+    this.#flush(t, uses.outdated);
     const { mappings, translations } = uses;
     if (mappings === 0 && translations === 0) return true;
     const count = mappings > 0 ? mappings : translations;
@@ -499,7 +501,13 @@ export class FrameTable {
     const of = (mfn: number) => {
       let uses = found.get(mfn);
       if (uses === undefined) {
-        uses = { mappings: 0, translations: 0, cpu: -1, vpn: 0 };
+        uses = {
+          mappings: 0,
+          translations: 0,
+          cpu: -1,
+          vpn: 0,
+          outdated: [],
+        };
         found.set(mfn, uses);
       }
       return uses;
@@ -516,8 +524,11 @@ export class FrameTable {
     this.x.machine.mmu.tlbs.forEach((tlb, cpu) =>
       tlb.forEach((vpn, mfn, prot) => {
         if ((prot & PROT_WRITE) === 0 || !frames.has(mfn)) return;
-        if (this.#inDirectMap(vpn * this.#pageBytes)) return;
         const uses = of(mfn);
+        if (this.leafFrame(vpn * this.#pageBytes) === mfn) {
+          uses.outdated.push(cpu, vpn);
+          return;
+        }
         uses.translations++;
         uses.cpu = cpu;
         uses.vpn = vpn;
@@ -577,15 +588,14 @@ export class FrameTable {
     return (lo & PROT_PRESENT) !== 0 && (lo & PROT_WRITE) !== 0;
   }
 
-  /** Has every CPU forget the direct map's translation of `mfn`. */
-  #flushDirectMap(t: MachineContext, mfn: number): void {
-    const vpn = this.#directMap / this.#pageBytes + mfn;
-    const { mmu } = this.x.machine;
+  /** Has CPUs forget translations whose entry has been made read-only. */
+  #flush(t: MachineContext, outdated: readonly number[]): void {
+    const { mmu, spec } = this.x.machine;
     let others = false;
-    for (let cpu = 0; cpu < mmu.tlbs.length; cpu++) {
-      if (!mmu.tlbs[cpu].holds(vpn)) continue;
-      mmu.forgetPage(cpu, vpn * this.#pageBytes);
-      if (cpu === t.cpu.id) t.spend(this.x.machine.spec.tlb.invlpgCycles);
+    for (let i = 0; i < outdated.length; i += 2) {
+      const cpu = outdated[i];
+      mmu.forgetPage(cpu, outdated[i + 1] * this.#pageBytes);
+      if (cpu === t.cpu.id) t.spend(spec.tlb.invlpgCycles);
       else others = true;
     }
     if (others) this.x.chargeShootdown(t);

@@ -65,7 +65,7 @@ Deno.test("nor one that has a writable alias, which is counted, and a read-only 
   assertEquals(r.pin(7, 1), 0);
 });
 
-Deno.test("translations in TLBs are counted apart: the direct map's are flushed, others refused", () => {
+Deno.test("translations in TLBs are counted apart: those whose entry is read-only now are flushed, others refused", () => {
   const r = new XenRig();
   const { tlbs } = r.machine.mmu;
   r.direct(7, PAGE_KERNEL_RO);

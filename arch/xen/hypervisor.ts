@@ -266,6 +266,30 @@ export class Hypervisor {
     }
   }
 
+  /** do_update_descriptor(): writes a descriptor at a machine address. */
+  update_descriptor(
+    t: MachineContext,
+    d: Domain,
+    maddr: number,
+    lo: number,
+    hi: number,
+  ): number {
+    t.spend(this.costs.updateCycles);
+    const mfn = Math.floor(maddr / this.machine.memory.pageBytes);
+    const { type } = this.frames.info(mfn);
+    const table = type !== "seg_desc" && this.frames.isTable(mfn);
+    if (!this.isGuestFrame(mfn) || table || maddr % 8 !== 0) {
+      this.print(
+        t,
+        `mm.c:3164:d${d.domid} Bad descriptor address ${maddr.toString(16)}`,
+      );
+      return -XEN_EINVAL;
+    }
+    t.spend(t.coherence.write(t.cpu, this.machine.lineAt(maddr)));
+    this.machine.memory.writePair(maddr, lo, hi);
+    return 0;
+  }
+
   /** do_multicall(): several calls for one trap. @returns 0; each call's result is in it. */
   multicall(
     t: MachineContext,

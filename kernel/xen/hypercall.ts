@@ -34,6 +34,7 @@ import type { Thread } from "../thread.ts";
 const MMU_UPDATE = ksym("do_mmu_update");
 const UPDATE_VA_MAPPING = ksym("do_update_va_mapping");
 const MMUEXT_OP = ksym("do_mmuext_op");
+const UPDATE_DESCRIPTOR = ksym("do_update_descriptor");
 const MULTICALL = ksym("do_multicall");
 const GRANT_TABLE_OP = ksym("do_grant_table_op");
 const EVENT_CHANNEL_OP = ksym("do_event_channel_op");
@@ -110,6 +111,21 @@ export function HYPERVISOR_mmuext_op(
   ops: readonly MmuextOp[],
 ): Steps<number> {
   return trap(t, MMUEXT_OP, big_lock, (x, d) => x.mmuext_op(t, d, ops));
+}
+
+/** Writes a descriptor at a machine address. @returns 0 or a negative error. */
+export function HYPERVISOR_update_descriptor(
+  t: Thread,
+  maddr: number,
+  lo: number,
+  hi: number,
+): Steps<number> {
+  return trap(
+    t,
+    UPDATE_DESCRIPTOR,
+    big_lock,
+    (x, d) => x.update_descriptor(t, d, maddr, lo, hi),
+  );
 }
 
 /** Several calls for one trap. @returns 0; each call's result is in it. */

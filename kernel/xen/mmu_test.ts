@@ -4,7 +4,13 @@ import { drain_all_pages } from "../mm/percpu_pages.ts";
 import { nr_unused_pages } from "../mm/page_alloc.ts";
 import { vm_unmap_aliases } from "../mm/vmap.ts";
 import { exit_mmap } from "../fork.ts";
-import { bootGuest, first_mm, fork_churn, map_churn, on_cpus } from "./testing.ts";
+import {
+  bootGuest,
+  first_mm,
+  fork_churn,
+  map_churn,
+  on_cpus,
+} from "./testing.ts";
 
 const churn = (forks: number, maps: number) => [
   (t: Parameters<typeof fork_churn>[0]) => fork_churn(t, forks),

@@ -34,9 +34,10 @@ export const XEN_QUIRKS: readonly XenQuirk[] = [
     summary: "xen_pgd_pin() unmaps aliases once the tree has been pinned",
   },
   {
-    name: "no-unmap-aliases-on-change-page-attr",
+    name: "no-unmap-aliases-on-ldt",
     id: "-",
-    summary: "so does change_page_attr_set_clr(), of pages it makes uncached",
+    summary:
+      "xen_alloc_ldt() leaves aliases of a descriptor table's pages, as 2.6.28 did",
   },
 ];
 
@@ -45,6 +46,7 @@ export class XenQuirks {
   readonly pinWithAliases: boolean;
   readonly allocWithAliases: boolean;
   readonly lateUnmapAliases: boolean;
+  readonly ldtWithAliases: boolean;
 
   /** @throws {RangeError} If a name is none of {@linkcode XEN_QUIRKS}. */
   constructor(names: ReadonlySet<string>) {
@@ -59,6 +61,7 @@ export class XenQuirks {
     }
     this.pinWithAliases = names.has("no-unmap-aliases-on-pin");
     this.allocWithAliases = names.has("no-unmap-aliases-on-alloc-ptpage");
+    this.ldtWithAliases = names.has("no-unmap-aliases-on-ldt");
     this.lateUnmapAliases = names.has("late-unmap-aliases");
   }
 }

@@ -56,6 +56,7 @@ export class XfsBufState {
     );
     this.xfslogd_workqueue = create_workqueue(t, "xfslogd");
     this.as_lock = new Spinlock(k, "as_lock", this.as_line);
+    this.unmap_at_once = k.xen !== null;
   }
 }
 
