@@ -116,7 +116,7 @@ const BLKIF_FREE = ksym("blkif_free");
 
 /** Major number of such disks, and minors of each: `virtual-device` is of both. */
 export const XENVBD_MAJOR = 202;
-const MINORS = 16;
+export const MINORS = 16;
 
 /** A bio on its way through the ring, whole or in parts. Guarded by the queue's lock. */
 class BlkRequest {

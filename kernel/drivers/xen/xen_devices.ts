@@ -14,7 +14,10 @@ import { KERN_ERR, KERN_INFO, printk } from "../../printk.ts";
 import { wait_event } from "../../sched/wait.ts";
 import type { Thread } from "../../thread.ts";
 import { Blkback, blkback } from "./blkback.ts";
-import { blkfront, BlkfrontInfo, XENVBD_MAJOR } from "./blkfront.ts";
+import { blkfront, BlkfrontInfo, MINORS, XENVBD_MAJOR } from "./blkfront.ts";
+import { echo_peer } from "./echo_peer.ts";
+import { Netback, netback, type NetPeer } from "./netback.ts";
+import { Netfront, netfront } from "./netfront.ts";
 import {
   type DevicePaths,
   toolstack_attach,
@@ -34,7 +37,6 @@ import { XenStore, xs_defer, xs_init, type XsHandle } from "./xenstore.ts";
 
 /** The guest. */
 const DOMU = 1;
-const MINORS = 16;
 /** Disks that a domain can have, xvda to xvdp. */
 const MAX_VBDS = 16;
 
@@ -44,6 +46,10 @@ export class XenDevices {
   readonly bdevs: Map<string, BlockDevice> = new Map();
   /** Disks given, by number: xvda is 0. */
   readonly vbds: Set<number> = new Set();
+  /** Network interfaces given, by number. */
+  readonly vifs: Set<number> = new Set();
+  /** Who is behind each of them. */
+  readonly peers: Map<number, NetPeer> = new Map();
 
   constructor(
     readonly store: XenStore,
@@ -68,6 +74,8 @@ export function* xenbus_init(t: Thread): Steps<XenDevices> {
   const made = new XenDevices(store, dom0, domU, backs, fronts);
   xenbus_register_driver(t, backs, blkback((name) => made.bdevs.get(name)));
   xenbus_register_driver(t, fronts, blkfront);
+  xenbus_register_driver(t, backs, netback((handle) => made.peers.get(handle)));
+  xenbus_register_driver(t, fronts, netfront);
   k.xen_devices = made;
   printk(t, KERN_INFO, "xenbus_probe_init: vbd, vif");
   return made;
@@ -134,22 +142,79 @@ export function* vbd_detach(t: Thread, vbd: Vbd): Steps {
   x.vbds.delete(vbd.number);
 }
 
+/** A network interface of the guest's. */
+export interface Vif extends XenDevice {
+  readonly number: number;
+  readonly front: Netfront;
+  readonly back: Netback;
+}
+
+/**
+ * Gives the guest a network interface.
+ *
+ * Context: process.
+ *
+ * @param peer Who is at the other end of the wire; left out: one that sends everything back.
+ * @returns -ENODEV if the ends do not come together.
+ */
+export function* vif_attach(
+  t: Thread,
+  peer: NetPeer = echo_peer,
+): Steps<Vif | Errno> {
+  const x = yield* xenbus_init(t);
+  let number = 0;
+  while (x.vifs.has(number)) number++;
+  x.vifs.add(number);
+  x.peers.set(number, peer);
+  const paths = yield* toolstack_attach(t, x.dom0, "vif", DOMU, number, {
+    frontend: { handle: number, mac: `00:16:3e:00:00:${hex2(number)}` },
+    backend: { handle: number, online: 1 },
+  });
+  const device = { paths };
+  if (yield* connected(t, x, device)) {
+    const front = x.fronts.devices.get(paths.front)!.driver_data;
+    const back = x.backs.devices.get(paths.back)!.driver_data;
+    if (front instanceof Netfront && back instanceof Netback) {
+      return { ...device, number, front, back };
+    }
+  }
+  yield* detach(t, x, device);
+  x.peers.delete(number);
+  x.vifs.delete(number);
+  return err(ENODEV);
+}
+
+/** Takes a network interface away. Context: process. */
+export function* vif_detach(t: Thread, vif: Vif): Steps {
+  const x = yield* xenbus_init(t);
+  yield* detach(t, x, vif);
+  x.peers.delete(vif.number);
+  x.vifs.delete(vif.number);
+}
+
+function hex2(n: number): string {
+  return (n & 0xff).toString(16).padStart(2, "0");
+}
+
 /** Waits for the ends to come together. @returns Whether they have. */
-export function* connected(
+function* connected(
   t: Thread,
   x: XenDevices,
   { paths }: XenDevice,
 ): Steps<boolean> {
   const ends = [XenbusStateConnected, XenbusStateClosing, XenbusStateClosed];
-  const state = yield* toolstack_wait(t, x.dom0, paths.front, ends);
-  if (state === XenbusStateConnected) return true;
-  const text = xenbus_strstate(state);
-  printk(t, KERN_ERR, `xenbus: ${paths.front} is ${text}, not Connected`);
-  return false;
+  for (const path of [paths.front, paths.back]) {
+    const state = yield* toolstack_wait(t, x.dom0, path, ends);
+    if (state === XenbusStateConnected) continue;
+    const text = xenbus_strstate(state);
+    printk(t, KERN_ERR, `xenbus: ${path} is ${text}, not Connected`);
+    return false;
+  }
+  return true;
 }
 
 /** Closes both ends and removes the device; returns when its drivers have given everything back. */
-export function* detach(
+function* detach(
   t: Thread,
   x: XenDevices,
   { paths }: XenDevice,
