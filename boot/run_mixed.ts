@@ -1,6 +1,9 @@
 /** The mixed run: boots a machine of its own, runs the parts on it, and gathers what came out. */
 import type { Steps } from "../arch/asm.ts";
 import type { Errno } from "../kernel/lib/errno.ts";
+import { xenbus_init } from "../kernel/drivers/xen/xen_devices.ts";
+import { NATIVE_LDT } from "../kernel/ldt.ts";
+import { XEN_LDT } from "../kernel/xen/ldt.ts";
 import { init_xfs_fs } from "../kernel/fs/xfs/xfs_super.ts";
 import type { SparseImage } from "../kernel/drivers/block/image.ts";
 import { KERN_INFO, printk } from "../kernel/printk.ts";
@@ -28,6 +31,7 @@ import {
 import { mixed_run } from "./workloads/mixed.ts";
 import { modulesPart } from "./workloads/modules_part.ts";
 import type { PartMaker } from "./workloads/part.ts";
+import { ProcessPart, RamPart } from "./workloads/xen_parts.ts";
 import { XfsPart } from "./workloads/xfs_part.ts";
 import { WorkloadError } from "./workload_error.ts";
 
@@ -93,12 +97,21 @@ export function runMixed(options: MixedOptions): BootResult<MixedRun> {
 
 /** The parts of each run, on any machine; those that a machine cannot run say so. */
 function partsOf(
-  { workload, disk, directories, modules }: MixedOptions,
+  { spec, workload, disk, directories, modules }: MixedOptions,
 ): readonly PartMaker[] {
+  const hasXen = spec.xen !== undefined;
+  const driver = hasXen ? "blkfront" : "brd";
   const xfs: PartMaker = {
-    initcalls: [{ name: "init_xfs_fs", fn: init_xfs_fs }],
-    make: (k) => new XfsPart(k, 3, disk, directories),
+    initcalls: [
+      { name: "init_xfs_fs", fn: init_xfs_fs },
+      ...(hasXen ? [{ name: "xenbus_init", fn: xenbus_init }] : []),
+    ],
+    make: (k) => new XfsPart(k, 3, disk, directories, driver),
   };
+  const xen: PartMaker[] = [
+    { initcalls: [], make: () => new ProcessPart(2) },
+    { initcalls: [], make: (k) => new RamPart(k, 2) },
+  ];
   const churn = modulesPart(modules, 2);
   const watched = new Watched();
   const attributes: PartMaker = {
@@ -110,13 +123,16 @@ function partsOf(
     make: () => new ReaderPart(watched),
   };
   const text: PartMaker = { initcalls: [], make: (k) => new TextPart(k) };
-  const ldt: PartMaker = { initcalls: [], make: (k) => new LdtPart(k, 1) };
+  const ldt: PartMaker = {
+    initcalls: [],
+    make: (k) => new LdtPart(k, 1, k.xen === null ? NATIVE_LDT : XEN_LDT),
+  };
   switch (workload) {
     case "mixed":
     case "all":
-      return [xfs, churn, attributes, reader, text, ldt];
+      return [xfs, churn, attributes, reader, text, ldt, ...xen];
     case "xen":
-      return [];
+      return [xfs, ...xen, ldt];
   }
 }
 

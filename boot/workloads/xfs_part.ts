@@ -6,7 +6,12 @@ import type { Kernel } from "../../kernel/kernel.ts";
 import { errname, type Errno } from "../../kernel/lib/errno.ts";
 import type { Thread } from "../../kernel/thread.ts";
 import type { ListedDirectory } from "../images/listed.ts";
-import { mount_disk, type Mounted, umount_disk } from "../xfs_disk.ts";
+import {
+  type DiskDriver,
+  mount_disk,
+  type Mounted,
+  umount_disk,
+} from "../xfs_disk.ts";
 import type { Part } from "./part.ts";
 import { too_small } from "./room.ts";
 import {
@@ -34,6 +39,7 @@ export class XfsPart implements Part {
     readonly tasks: number,
     readonly disk: SparseImage,
     directories: readonly ListedDirectory[],
+    readonly driver: DiskDriver = "brd",
   ) {
     this.#targets = directories
       .filter(({ entries }) => entries.length > DIRECTORIES * 2)
@@ -46,7 +52,11 @@ export class XfsPart implements Part {
   *prepare(t: Thread): Steps<string | null> {
     const small = too_small(t.k);
     if (small !== null) return small;
-    const mounted: Mounted | Errno = yield* mount_disk(t, this.disk);
+    const mounted: Mounted | Errno = yield* mount_disk(
+      t,
+      this.disk,
+      this.driver,
+    );
     if (typeof mounted === "number") {
       return `cannot mount the disk: ${errname(mounted)}`;
     }

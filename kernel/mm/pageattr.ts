@@ -9,6 +9,9 @@
  * Lock order: cpa_lock, then nothing. It is free while a page is allocated and
  * while TLBs are flushed.
  *
+ * On Xen entries are changed by hypercall, as set_pte() is there; large pages
+ * are never met, as a guest's direct map has none.
+ *
  * Differs from Linux: static_protections() is left out, as the image of the
  * kernel is not in memory; large pages are not put together again, in 2.6.28
  * neither. x86 alone has these functions; elsewhere they return -EINVAL.
@@ -296,6 +299,12 @@ function* store_entry(
   const pte: PtePair = { lo: 0, hi: 0 };
   t.machine.mmu.format.encode(pfn, prot, pte);
   charge(t, 8);
+  const { pv_mmu, init_mm } = t.k;
+  if (pv_mmu !== null && init_mm.pinned) {
+    const ptr = table * t.machine.memory.pageBytes + index * 8;
+    yield* pv_mmu.update_ptes(t, init_mm, [{ ptr, lo: pte.lo, hi: pte.hi }]);
+    return;
+  }
   yield* pte_run<number>(t, new StoreEntry(pte), table, index);
 }
 

@@ -1,0 +1,150 @@
+/**
+ * Parts of the mixed run that need a hypervisor: processes come and go, whose
+ * page tables are pinned, while pages are mapped and unmapped beside them.
+ *
+ * Pages that were unmapped lazily a moment ago become page tables: what the
+ * hypervisor refuses while an alias is left.
+ */
+import { type Steps, vload, vstore } from "../../arch/asm.ts";
+import { PAGE_KERNEL } from "../../arch/hw/pte.ts";
+import { Rng } from "../../arch/sim/random.ts";
+import { BUG, BUG_ON } from "../../kernel/bug.ts";
+import {
+  activate_mm,
+  do_fork,
+  exit_mmap,
+  mm_alloc,
+} from "../../kernel/fork.ts";
+import type { Kernel } from "../../kernel/kernel.ts";
+import { kthread_join } from "../../kernel/kthread.ts";
+import type { Errno } from "../../kernel/lib/errno.ts";
+import { keep_alias_log } from "../../kernel/mm/alias_log.ts";
+import { GFP_KERNEL } from "../../kernel/mm/gfp.ts";
+import {
+  handle_mm_fault,
+  type UserMm,
+  type Vma,
+} from "../../kernel/mm/memory.ts";
+import { __free_page, alloc_page } from "../../kernel/mm/page_alloc.ts";
+import type { Page } from "../../kernel/mm/page.ts";
+import { vm_map_ram, vm_unmap_ram } from "../../kernel/mm/vmap.ts";
+import type { Thread } from "../../kernel/thread.ts";
+import type { Part } from "./part.ts";
+import { too_small } from "./room.ts";
+
+const NO_XEN = "no hypervisor on this machine";
+
+/** Text, data, a heap and a stack: a table of pages for each. */
+const VMAS: readonly Vma[] = [
+  { start: 0x400000, end: 0x404000, writable: false },
+  { start: 0x600000, end: 0x608000, writable: true },
+  { start: 0x40000000, end: 0x40010000, writable: true },
+  { start: 0x7ffffffe0000, end: 0x7ffffffe4000, writable: true },
+];
+
+/** Why `t`'s machine runs no part of this file; `null` = it does. */
+function unfit(t: Thread): string | null {
+  return t.k.xen === null ? NO_XEN : too_small(t.k);
+}
+
+/** Processes that fork: the child touches its pages and exits. */
+export class ProcessPart implements Part {
+  readonly name = "processes";
+  readonly unit = "processes forked, pinned and ended";
+  /** Each task's own address space; made by itself. */
+  readonly #mms: (UserMm | null)[] = [];
+
+  constructor(readonly tasks: number) {}
+
+  // deno-lint-ignore require-yield -- nothing to wait for
+  *prepare(t: Thread): Steps<string | null> {
+    const reason = unfit(t);
+    if (reason === null) keep_alias_log(t.k);
+    return reason;
+  }
+
+  *step(t: Thread, id: number): Steps {
+    const mm = this.#mms[id] ??= yield* first_mm(t);
+    const child = yield* do_fork(t, mm, touch_all, `child/${id}`);
+    if (typeof child === "number") return BUG(t, `do_fork() is ${child}`);
+    yield* kthread_join(t, child);
+  }
+
+  *finish(t: Thread): Steps {
+    for (const mm of this.#mms) {
+      if (mm !== null && mm !== undefined) yield* exit_mmap(t, mm);
+    }
+    this.#mms.length = 0;
+  }
+}
+
+/** An address space with a page at the start of each range, in use. */
+function* first_mm(t: Thread): Steps<UserMm> {
+  const mm = yield* mm_alloc(t, VMAS);
+  if (typeof mm === "number") return BUG(t, `mm_alloc() is ${mm}`);
+  for (const { start, writable } of VMAS) {
+    check(t, yield* handle_mm_fault(t, mm, start, writable));
+  }
+  yield* activate_mm(t, mm);
+  return mm;
+}
+
+/** The child: what it shares it copies by writing, and it takes pages of its own. */
+function* touch_all(t: Thread, mm: UserMm): Steps {
+  const { pageBytes } = t.machine.memory;
+  for (const { start, end, writable } of VMAS) {
+    check(t, yield* handle_mm_fault(t, mm, start, writable));
+    check(t, yield* handle_mm_fault(t, mm, end - pageBytes, writable));
+  }
+}
+
+function check(t: Thread, error: number | Errno): void {
+  BUG_ON(t, error < 0, `handle_mm_fault() is ${error}`);
+}
+
+/** Pages of one mapping at most. */
+const MAX_PAGES = 4;
+
+/** Pages that are mapped by vm_map_ram(), written to, unmapped and given back. */
+export class RamPart implements Part {
+  readonly name = "maps";
+  readonly unit = "mappings by vm_map_ram()";
+  readonly #rngs: Rng[] = [];
+
+  constructor(k: Kernel, readonly tasks: number) {
+    for (let i = 0; i < tasks; i++) {
+      this.#rngs.push(new Rng(k.params.seed + 31 * i));
+    }
+  }
+
+  // deno-lint-ignore require-yield -- nothing to wait for
+  *prepare(t: Thread): Steps<string | null> {
+    return unfit(t);
+  }
+
+  *step(t: Thread, id: number): Steps {
+    const rng = this.#rngs[id];
+    const { pageBytes } = t.machine.memory;
+    const count = 1 + rng.below(MAX_PAGES);
+    const pages: Page[] = [];
+    for (let i = 0; i < count; i++) {
+      const page = yield* alloc_page(t, GFP_KERNEL);
+      if (page === null) return BUG(t, "no memory for a page");
+      pages.push(page);
+    }
+    const addr = yield* vm_map_ram(t, pages, count, -1, PAGE_KERNEL);
+    BUG_ON(t, addr === 0, "no room to map pages");
+    const token = rng.below(2 ** 31);
+    for (let i = 0; i < count; i++) {
+      yield* vstore(t, addr + i * pageBytes, 4, token + i);
+    }
+    for (let i = 0; i < count; i++) {
+      const found = yield* vload(t, addr + i * pageBytes, 4);
+      BUG_ON(t, found !== token + i, "a mapping is of another page");
+    }
+    yield* vm_unmap_ram(t, addr, count);
+    for (let i = 0; i < count; i++) yield* __free_page(t, pages[i]);
+  }
+
+  *finish(): Steps {}
+}
