@@ -109,7 +109,7 @@ function partsOf(
     make: (k) => new XfsPart(k, 3, disk, directories, driver),
   };
   const xen: PartMaker[] = [
-    { initcalls: [], make: () => new ProcessPart(2) },
+    { initcalls: [], make: (k) => new ProcessPart(k, 2) },
     { initcalls: [], make: (k) => new RamPart(k, 2) },
   ];
   const churn = modulesPart(modules, 2);

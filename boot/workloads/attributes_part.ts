@@ -41,7 +41,6 @@ import {
 import type { Errno } from "../../kernel/lib/errno.ts";
 import { mutex_lock, mutex_unlock } from "../../kernel/locking/mutex.ts";
 import { Mutex } from "../../kernel/locking/mutex.ts";
-import { keep_alias_log } from "../../kernel/mm/alias_log.ts";
 import { GFP_KERNEL } from "../../kernel/mm/gfp.ts";
 import { __free_page, alloc_page } from "../../kernel/mm/page_alloc.ts";
 import { type Page, page_address } from "../../kernel/mm/page.ts";
@@ -114,7 +113,6 @@ export class AttributesPart implements Part {
     // Single pages between XFS's sixteens leave a rest in each block, and 2.6.28
     // never takes a block apart: on i386 the addresses would run out (B3, B4).
     this.#ram = end - start >= 2 ** 30;
-    keep_alias_log(t.k);
     return too_small(t.k);
   }
 
@@ -208,7 +206,6 @@ export class TextPart implements Part {
     if (t.k.arch !== "x86") return X86_ALONE;
     const small = too_small(t.k);
     if (small !== null) return small;
-    keep_alias_log(t.k);
     const text = yield* kernel_text(t);
     if (typeof text === "number") return "no memory";
     this.#text = text;

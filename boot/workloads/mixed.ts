@@ -12,6 +12,7 @@ import {
   kthread_create,
   kthread_join,
 } from "../../kernel/kthread.ts";
+import { keep_alias_log } from "../../kernel/mm/alias_log.ts";
 import {
   cond_resched,
   need_resched,
@@ -96,6 +97,7 @@ class Run {
 
 /** Runs the parts. Context: process. */
 export function* mixed_run(t: Thread, what: Mixed): Steps<MixedDone> {
+  keep_alias_log(t.k);
   const skipped: (string | null)[] = [];
   for (const part of what.parts) {
     const reason = yield* part.prepare(t);

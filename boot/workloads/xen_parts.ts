@@ -5,7 +5,14 @@
  * Pages that were unmapped lazily a moment ago become page tables: what the
  * hypervisor refuses while an alias is left.
  */
-import { type Steps, vload, vstore } from "../../arch/asm.ts";
+import {
+  enter,
+  ksym,
+  leave,
+  type Steps,
+  vload,
+  vstore,
+} from "../../arch/asm.ts";
 import { PAGE_KERNEL } from "../../arch/hw/pte.ts";
 import { Rng } from "../../arch/sim/random.ts";
 import { BUG, BUG_ON } from "../../kernel/bug.ts";
@@ -18,7 +25,6 @@ import {
 import type { Kernel } from "../../kernel/kernel.ts";
 import { kthread_join } from "../../kernel/kthread.ts";
 import type { Errno } from "../../kernel/lib/errno.ts";
-import { keep_alias_log } from "../../kernel/mm/alias_log.ts";
 import { GFP_KERNEL } from "../../kernel/mm/gfp.ts";
 import {
   handle_mm_fault,
@@ -32,6 +38,12 @@ import type { Thread } from "../../kernel/thread.ts";
 import type { Part } from "./part.ts";
 import { too_small } from "./room.ts";
 
+const MAP_ROUND = ksym("map_round");
+
+/** Pages of one mapping at most. */
+const MAX_PAGES = 4;
+/** Rounds before a fork: the CPU's list of free pages then has some that were just mapped. */
+const ROUNDS_BEFORE_FORK = 2;
 const NO_XEN = "no hypervisor on this machine";
 
 /** Text, data, a heap and a stack: a table of pages for each. */
@@ -54,17 +66,24 @@ export class ProcessPart implements Part {
   /** Each task's own address space; made by itself. */
   readonly #mms: (UserMm | null)[] = [];
 
-  constructor(readonly tasks: number) {}
+  readonly #rngs: Rng[] = [];
+
+  constructor(k: Kernel, readonly tasks: number) {
+    for (let i = 0; i < tasks; i++) {
+      this.#rngs.push(new Rng(k.params.seed + 37 * i));
+    }
+  }
 
   // deno-lint-ignore require-yield -- nothing to wait for
   *prepare(t: Thread): Steps<string | null> {
-    const reason = unfit(t);
-    if (reason === null) keep_alias_log(t.k);
-    return reason;
+    return unfit(t);
   }
 
   *step(t: Thread, id: number): Steps {
     const mm = this.#mms[id] ??= yield* first_mm(t);
+    for (let n = 0; n < ROUNDS_BEFORE_FORK; n++) {
+      yield* map_round(t, this.#rngs[id]);
+    }
     const child = yield* do_fork(t, mm, touch_all, `child/${id}`);
     if (typeof child === "number") return BUG(t, `do_fork() is ${child}`);
     yield* kthread_join(t, child);
@@ -102,8 +121,30 @@ function check(t: Thread, error: number | Errno): void {
   BUG_ON(t, error < 0, `handle_mm_fault() is ${error}`);
 }
 
-/** Pages of one mapping at most. */
-const MAX_PAGES = 4;
+function* map_round(t: Thread, rng: Rng): Steps {
+  enter(t, MAP_ROUND);
+  const { pageBytes } = t.machine.memory;
+  const count = 1 + rng.below(MAX_PAGES);
+  const pages: Page[] = [];
+  for (let i = 0; i < count; i++) {
+    const page = yield* alloc_page(t, GFP_KERNEL);
+    if (page === null) return BUG(t, "no memory for a page");
+    pages.push(page);
+  }
+  const addr = yield* vm_map_ram(t, pages, count, -1, PAGE_KERNEL);
+  BUG_ON(t, addr === 0, "no room to map pages");
+  const token = rng.below(2 ** 31);
+  for (let i = 0; i < count; i++) {
+    yield* vstore(t, addr + i * pageBytes, 4, token + i);
+  }
+  for (let i = 0; i < count; i++) {
+    const found = yield* vload(t, addr + i * pageBytes, 4);
+    BUG_ON(t, found !== token + i, "a mapping is of another page");
+  }
+  yield* vm_unmap_ram(t, addr, count);
+  for (let i = 0; i < count; i++) yield* __free_page(t, pages[i]);
+  leave(t);
+}
 
 /** Pages that are mapped by vm_map_ram(), written to, unmapped and given back. */
 export class RamPart implements Part {
@@ -122,28 +163,8 @@ export class RamPart implements Part {
     return unfit(t);
   }
 
-  *step(t: Thread, id: number): Steps {
-    const rng = this.#rngs[id];
-    const { pageBytes } = t.machine.memory;
-    const count = 1 + rng.below(MAX_PAGES);
-    const pages: Page[] = [];
-    for (let i = 0; i < count; i++) {
-      const page = yield* alloc_page(t, GFP_KERNEL);
-      if (page === null) return BUG(t, "no memory for a page");
-      pages.push(page);
-    }
-    const addr = yield* vm_map_ram(t, pages, count, -1, PAGE_KERNEL);
-    BUG_ON(t, addr === 0, "no room to map pages");
-    const token = rng.below(2 ** 31);
-    for (let i = 0; i < count; i++) {
-      yield* vstore(t, addr + i * pageBytes, 4, token + i);
-    }
-    for (let i = 0; i < count; i++) {
-      const found = yield* vload(t, addr + i * pageBytes, 4);
-      BUG_ON(t, found !== token + i, "a mapping is of another page");
-    }
-    yield* vm_unmap_ram(t, addr, count);
-    for (let i = 0; i < count; i++) yield* __free_page(t, pages[i]);
+  step(t: Thread, id: number): Steps {
+    return map_round(t, this.#rngs[id]);
   }
 
   *finish(): Steps {}
