@@ -55,7 +55,11 @@ export class Machine {
    * @internal
    */
   readonly clocksource: SerialDevice;
-  /** The hypervisor below the kernel; `null` = the kernel has the machine to itself. */
+  /**
+   * The hypervisor below the kernel; `null` = the kernel has the machine to itself.
+   *
+   * @internal
+   */
   xen: Hypervisor | null = null;
   /** What the machine has counted since power-on. */
   readonly counters: MachineCounters = { ipis: 0 };

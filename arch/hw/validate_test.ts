@@ -63,7 +63,7 @@ Deno.test("findPreset() knows its names and suggests the nearest", () => {
   assertThrows(
     () => findPreset("opteron2x4"),
     RangeError,
-    'Cannot find a machine as it must be one of opteron-2x4, generic, i386-4, xeon-2s, altix-64 (nearest is "opteron-2x4"): current value is "opteron2x4"',
+    'Cannot find a machine as it must be one of opteron-2x4, generic, i386-4, xeon-2s, altix-64, xen-pv (nearest is "opteron-2x4"): current value is "opteron2x4"',
   );
   assertThrows(() => findPreset("constructor"), RangeError);
 });
@@ -160,11 +160,11 @@ Deno.test("validateSpec() says in one line what is wrong", () => {
     [noTlb, "tlb must be a JSON object: current value is missing"],
     [
       { extends: "opteron2x4" },
-      'extends must be one of opteron-2x4, generic, i386-4, xeon-2s, altix-64 (nearest is "opteron-2x4"): current value is "opteron2x4"',
+      'extends must be one of opteron-2x4, generic, i386-4, xeon-2s, altix-64, xen-pv (nearest is "opteron-2x4"): current value is "opteron2x4"',
     ],
     [
       { extends: 7 },
-      "extends must be one of opteron-2x4, generic, i386-4, xeon-2s, altix-64: current value is 7",
+      "extends must be one of opteron-2x4, generic, i386-4, xeon-2s, altix-64, xen-pv: current value is 7",
     ],
     [
       { extend: "generic" },
