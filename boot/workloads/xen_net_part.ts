@@ -1,0 +1,182 @@
+/**
+ * Frames through netfront: each task has an interface, sends bursts of frames to
+ * the peer that echoes, and compares every byte of what comes back. The frames
+ * are made up, or those of a capture file.
+ */
+import { enter, ksym, leave, type Steps } from "../../arch/asm.ts";
+import { Rng } from "../../arch/sim/random.ts";
+import { BUG, BUG_ON } from "../../kernel/bug.ts";
+import { mismatch } from "../../kernel/drivers/xen/copy.ts";
+import { echoed } from "../../kernel/drivers/xen/echo_peer.ts";
+import {
+  ETH_FRAME_LEN,
+  ETH_HLEN,
+  netfront_receive,
+  netfront_send,
+} from "../../kernel/drivers/xen/netfront.ts";
+import {
+  type Vif,
+  vif_attach,
+  vif_detach,
+} from "../../kernel/drivers/xen/xen_devices.ts";
+import type { Kernel } from "../../kernel/kernel.ts";
+import { errname } from "../../kernel/lib/errno.ts";
+import { page_address } from "../../kernel/mm/page.ts";
+import { __free_page } from "../../kernel/mm/page_alloc.ts";
+import type { Thread } from "../../kernel/thread.ts";
+import type { Part, PartMaker } from "./part.ts";
+import { run_exercise, XENBUS_INITCALL } from "./xen_exercise.ts";
+
+const TASK = ksym("xen_net_exercise");
+
+/** Frames sent before the first answer is waited for. */
+const BURST = 16;
+/** Frames made up, sent over and over. */
+const MADE_UP = 64;
+/** Shortest of them: what Ethernet pads to. */
+const MIN_MADE_UP = 60;
+/** EtherType of experiments (IEEE Std 802). */
+const ETH_P_802_EX1 = 0x88b5;
+/** Longest wait for an answer, seconds: it takes microseconds. */
+const PATIENCE_S = 10;
+
+/** What has been done and found right. */
+export interface XenNetCounts {
+  /** Frames that came back, each compared byte by byte with what was sent. */
+  frames: number;
+  /** Bytes compared. */
+  bytes: number;
+}
+
+/** Whether an interface can carry `frame`: the header is there, and it is not longer than the MTU allows. */
+export function canSend(frame: Uint8Array): boolean {
+  return frame.length >= ETH_HLEN && frame.length <= ETH_FRAME_LEN;
+}
+
+function madeUp(rng: Rng): Uint8Array[] {
+  return Array.from({ length: MADE_UP }, () => {
+    const length = MIN_MADE_UP + rng.below(ETH_FRAME_LEN - MIN_MADE_UP + 1);
+    const frame = new Uint8Array(length);
+    for (let i = 0; i < length; i++) frame[i] = rng.below(256);
+    frame[12] = ETH_P_802_EX1 >> 8;
+    frame[13] = ETH_P_802_EX1 & 0xff;
+    return frame;
+  });
+}
+
+/** See the file's head. */
+export class XenNetPart implements Part {
+  readonly name = "xen-net";
+  readonly unit = "frames echoed";
+  readonly counts: XenNetCounts = { frames: 0, bytes: 0 };
+  readonly #frames: readonly Uint8Array[];
+  readonly #echoes: readonly Uint8Array[];
+  /** By task. */
+  readonly #next: number[] = [];
+  readonly #vifs: Vif[] = [];
+
+  /** @param frames What to send, over and over; those that {@linkcode canSend} refuses are left out. Left out or nothing: made up. */
+  constructor(
+    k: Kernel,
+    readonly tasks: number,
+    frames: readonly Uint8Array[] = [],
+  ) {
+    const fit = frames.filter(canSend);
+    this.#frames = fit.length > 0 ? fit : madeUp(new Rng(k.params.seed));
+    this.#echoes = this.#frames.map(echoed);
+    // Each task begins elsewhere.
+    for (let i = 0; i < tasks; i++) {
+      this.#next.push(Math.floor(i * this.#frames.length / tasks));
+    }
+  }
+
+  /** Bursts that one task needs to send every frame at least once. */
+  get burstsForAll(): number {
+    return Math.ceil(this.#frames.length / BURST);
+  }
+
+  *prepare(t: Thread): Steps<string | null> {
+    if (t.k.xen === null) return "the machine has no Xen";
+    for (let id = 0; id < this.tasks; id++) {
+      const vif = yield* vif_attach(t);
+      if (typeof vif === "number") BUG(t, `no interface: ${errname(vif)}`);
+      this.#vifs.push(vif);
+    }
+    return null;
+  }
+
+  *step(t: Thread, id: number): Steps {
+    enter(t, TASK);
+    const { front } = this.#vifs[id];
+    const { length } = this.#frames;
+    const first = this.#next[id];
+    for (let i = 0; i < BURST; i++) {
+      const frame = this.#frames[(first + i) % length];
+      const error = yield* netfront_send(t, front, frame);
+      BUG_ON(t, error !== 0, `a frame cannot be sent: ${errname(error)}`);
+    }
+    for (let i = 0; i < BURST; i++) {
+      yield* this.#expect(t, id, this.#echoes[(first + i) % length]);
+    }
+    this.#next[id] = (first + BURST) % length;
+    leave(t);
+  }
+
+  *#expect(t: Thread, id: number, want: Uint8Array): Steps {
+    const patience = PATIENCE_S * t.machine.spec.kernel.hz;
+    const { front } = this.#vifs[id];
+    const got = yield* netfront_receive(t, front, patience);
+    if (got === null) BUG(t, "a frame does not come back");
+    const at = page_address(t.k, got.page) + got.offset;
+    const wrong = got.length === want.length
+      ? yield* mismatch(t, at, want)
+      : Math.min(got.length, want.length);
+    BUG_ON(t, wrong >= 0, `byte ${wrong} of a frame comes back wrong`);
+    yield* __free_page(t, got.page);
+    this.counts.frames++;
+    this.counts.bytes += want.length;
+  }
+
+  *finish(t: Thread): Steps {
+    for (let id = 0; id < this.tasks; id++) {
+      const { front, back } = this.#vifs[id];
+      const errors = front.counts.tx_errors + front.counts.rx_errors +
+        back.counts.dropped;
+      BUG_ON(t, errors > 0, "a frame had an error");
+      yield* vif_detach(t, this.#vifs[id]);
+    }
+    this.#vifs.length = 0;
+  }
+}
+
+/** The part for a mixed run, with `tasks` interfaces. */
+export function xenNetPart(
+  tasks: number,
+  frames: readonly Uint8Array[] = [],
+): PartMaker {
+  return {
+    initcalls: [XENBUS_INITCALL],
+    make: (k) => new XenNetPart(k, tasks, frames),
+  };
+}
+
+/**
+ * Attaches `tasks` interfaces, sends `bursts` of 16 frames through each, or as
+ * many as it takes to send every frame of `frames` once, and detaches them.
+ *
+ * Context: process; the machine has Xen.
+ *
+ * @returns What was done and found right. A difference is a BUG.
+ */
+export function* xen_net_exercise(
+  t: Thread,
+  { tasks, bursts, frames }: {
+    readonly tasks: number;
+    readonly bursts?: number;
+    readonly frames?: readonly Uint8Array[];
+  },
+): Steps<XenNetCounts> {
+  const part = new XenNetPart(t.k, tasks, frames);
+  yield* run_exercise(t, part, bursts ?? part.burstsForAll);
+  return part.counts;
+}
