@@ -67,11 +67,12 @@ const WINDOW_MS: Readonly<Record<MixedName, number>> = {
  */
 export function runMixed(options: MixedOptions): BootResult<MixedRun> {
   const { spec, workload, layer } = options;
+  const small = spec.paging.format === "i386-pae";
   const params = {
     ...DEFAULT_PARAMS,
-    // By vm_map_ram(), XFS of 2.6.28 runs out of addresses on 32 bits (B3).
-    xfs_buf_map: spec.paging.format === "i386-pae" ? "vmap" as const : null,
     ...options.params,
+    // By vm_map_ram(), XFS of 2.6.28 runs out of addresses on 32 bits (B3).
+    xfs_buf_map: options.params?.xfs_buf_map ?? (small ? "vmap" : null),
     vmap: layer,
   };
   const makers = partsOf(options);
