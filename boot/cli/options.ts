@@ -151,7 +151,7 @@ export function parseOptions(args: readonly string[], io: Io): Command {
     params: { ...params, vmap: layers[0] },
     commandLine,
     workload,
-    mixed: named === null,
+    mixed: named === null && flags.insmod.length === 0,
     layers,
     threads,
     pages,

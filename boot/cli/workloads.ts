@@ -168,7 +168,7 @@ export async function prepare(
         return {
           ...forms(result, () => formatNone(result)),
           count: result.runs.length,
-          unit: "machines booted",
+          unit: "machines",
         };
       };
   }
