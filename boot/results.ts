@@ -169,7 +169,7 @@ export interface MixedRun {
   /** Virtual time from the first operation to the end of the last, ns. */
   readonly window_ns: number;
   readonly parts: readonly MixedPart[];
-  /** In that time. */
+  /** From getting ready for that time until all was given back; so the two counts that follow. */
   readonly calls: VmapCalls;
   /** Flushes of kernel translations on all CPUs. */
   readonly tlb_flushes: number;

@@ -1,7 +1,6 @@
 /** The mixed run: boots a machine of its own, runs the parts on it, and gathers what came out. */
 import type { Steps } from "../arch/asm.ts";
 import type { Errno } from "../kernel/lib/errno.ts";
-import { xenbus_init } from "../kernel/drivers/xen/xen_devices.ts";
 import { NATIVE_LDT } from "../kernel/ldt.ts";
 import { XEN_LDT } from "../kernel/xen/ldt.ts";
 import { init_xfs_fs } from "../kernel/fs/xfs/xfs_super.ts";
@@ -31,7 +30,10 @@ import {
 import { mixed_run } from "./workloads/mixed.ts";
 import { modulesPart } from "./workloads/modules_part.ts";
 import type { PartMaker } from "./workloads/part.ts";
-import { ProcessPart, RamPart } from "./workloads/xen_parts.ts";
+import { xenBlkPart } from "./workloads/xen_blk_part.ts";
+import { XENBUS_INITCALL } from "./workloads/xen_exercise.ts";
+import { xenNetPart } from "./workloads/xen_net_part.ts";
+import { NoXenPart, ProcessPart, RamPart } from "./workloads/xen_parts.ts";
 import { XfsPart } from "./workloads/xfs_part.ts";
 import { WorkloadError } from "./workload_error.ts";
 
@@ -48,6 +50,8 @@ export interface MixedOptions
   readonly disk: SparseImage;
   /** What is on it. */
   readonly directories: readonly ListedDirectory[];
+  /** What the network carries; left out: frames that are made up. */
+  readonly frames?: readonly Uint8Array[];
   /** Kernel modules. */
   readonly modules: Readonly<Record<LabModuleName, Uint8Array>>;
 }
@@ -80,7 +84,7 @@ export function runMixed(options: MixedOptions): BootResult<MixedRun> {
     spec,
     params,
     layers: options.vmapLayers,
-    initcalls: makers.flatMap(({ initcalls }) => initcalls).map(reported),
+    initcalls: initcallsOf(makers),
     onLog: options.onLog,
   });
   options.onProgress?.(0, 1, workload);
@@ -98,21 +102,25 @@ export function runMixed(options: MixedOptions): BootResult<MixedRun> {
 
 /** The parts of each run, on any machine; those that a machine cannot run say so. */
 function partsOf(
-  { spec, workload, disk, directories, modules }: MixedOptions,
+  { spec, workload, disk, directories, modules, frames }: MixedOptions,
 ): readonly PartMaker[] {
   const hasXen = spec.xen !== undefined;
   const driver = hasXen ? "blkfront" : "brd";
   const xfs: PartMaker = {
     initcalls: [
       { name: "init_xfs_fs", fn: init_xfs_fs },
-      ...(hasXen ? [{ name: "xenbus_init", fn: xenbus_init }] : []),
+      ...(hasXen ? [XENBUS_INITCALL] : []),
     ],
     make: (k) => new XfsPart(k, 3, disk, directories, driver),
   };
-  const xen: PartMaker[] = [
-    { initcalls: [], make: (k) => new ProcessPart(k, 2) },
-    { initcalls: [], make: (k) => new RamPart(k, 2) },
-  ];
+  const xen: readonly PartMaker[] = hasXen
+    ? [
+      { initcalls: [], make: (k) => new ProcessPart(k, 2) },
+      { initcalls: [], make: (k) => new RamPart(k, 2) },
+      xenBlkPart(2),
+      xenNetPart(2, frames),
+    ]
+    : [{ initcalls: [], make: () => new NoXenPart() }];
   const churn = modulesPart(modules, 2);
   const watched = new Watched();
   const attributes: PartMaker = {
@@ -135,6 +143,15 @@ function partsOf(
     case "xen":
       return [xfs, ...xen, ldt];
   }
+}
+
+/** Each once, in the order of the parts. */
+function initcallsOf(makers: readonly PartMaker[]): Initcall[] {
+  const byName = new Map<string, Initcall>();
+  for (const call of makers.flatMap(({ initcalls }) => initcalls)) {
+    if (!byName.has(call.name)) byName.set(call.name, reported(call));
+  }
+  return [...byName.values()];
 }
 
 /** `initcall` that logs that it is done, as `initcall_debug` does. */
@@ -170,7 +187,7 @@ function measure(
       parts: makers.map((maker) => maker.make(kernel)),
       windowCycles: machine.toCycles(WINDOW_MS[workload] * 1e6),
       onProgress: (share) => options.onProgress?.(share, 1, workload),
-      onWindow: (edge) => {
+      onRound: (edge) => {
         if (edge === "start") start = countsOf(booted);
         else end = countsOf(booted);
       },

@@ -32,8 +32,8 @@ export interface Mixed {
   readonly parts: readonly Part[];
   /** Time after which no operation is begun, cycles. */
   readonly windowCycles: number;
-  /** Called when all tasks are at the line, and when all are done. */
-  readonly onWindow?: (edge: "start" | "end") => void;
+  /** Called when the second round is about to get ready, and when all is given back. */
+  readonly onRound?: (edge: "start" | "end") => void;
   /** Called now and then with the share of the time that is over, 0 to 1. */
   readonly onProgress?: (share: number) => void;
 }
@@ -109,6 +109,7 @@ export function* mixed_run(t: Thread, what: Mixed): Steps<MixedDone> {
   yield* settle(t);
   const before = inventory(t.k);
 
+  what.onRound?.("start");
   const runs = what.parts.map((_, i) => skipped[i] === null);
   for (const [i, part] of what.parts.entries()) {
     if (!runs[i]) continue;
@@ -119,6 +120,7 @@ export function* mixed_run(t: Thread, what: Mixed): Steps<MixedDone> {
   for (const [i, part] of what.parts.entries()) {
     if (runs[i]) yield* part.finish(t);
   }
+  what.onRound?.("end");
   yield* settle(t);
   return {
     parts: what.parts.map((part, i) => ({
@@ -160,16 +162,12 @@ function* start_tasks(
     }
   }
   for (let i = 0; i < tasks.length; i++) yield* kthread_join(t, tasks[i]);
-  if (total > 0) what.onWindow?.("end");
   return run;
 }
 
 function* task(t: Thread, run: Run, part: number, id: number): Steps {
   enter(t, TASK);
-  yield* run.line.wait(t, () => {
-    run.startedAt = t.cpu.clock;
-    run.what.onWindow?.("start");
-  });
+  yield* run.line.wait(t, () => run.startedAt = t.cpu.clock);
   const until = run.startedAt + run.what.windowCycles;
   while (t.cpu.clock < until) {
     charge(t, LOOP_INSTRUCTIONS);

@@ -67,7 +67,7 @@ function madeUp(rng: Rng): Uint8Array[] {
 /** See the file's head. */
 export class XenNetPart implements Part {
   readonly name = "xen-net";
-  readonly unit = "frames echoed";
+  readonly unit = `bursts of ${BURST} frames echoed`;
   readonly counts: XenNetCounts = { frames: 0, bytes: 0 };
   readonly #frames: readonly Uint8Array[];
   readonly #echoes: readonly Uint8Array[];

@@ -59,6 +59,22 @@ function unfit(t: Thread): string | null {
   return t.k.xen === null ? NO_XEN : too_small(t.k);
 }
 
+/** What stands for all parts of Xen's where there is none. */
+export class NoXenPart implements Part {
+  readonly name = "xen";
+  readonly unit = "";
+  readonly tasks = 0;
+
+  // deno-lint-ignore require-yield -- nothing to wait for
+  *prepare(): Steps<string | null> {
+    return NO_XEN;
+  }
+
+  *step(): Steps {}
+
+  *finish(): Steps {}
+}
+
 /** Processes that fork: the child touches its pages and exits. */
 export class ProcessPart implements Part {
   readonly name = "processes";
