@@ -114,6 +114,14 @@ export class ModuleOracle {
     return { contents, table, dropped };
   }
 
+  /** Names of symbols that others must have. */
+  undefinedSymbols(): string[] {
+    return this.#symbols(this.headers.findIndex(({ type }) => type === SYMTAB))
+      .filter(({ name, shndx, bind }) =>
+        shndx === 0 && name !== "" && bind !== STB_WEAK
+      ).map(({ name }) => name);
+  }
+
   #text(at: number): string {
     let end = at;
     while (this.file[end] !== 0) end++;

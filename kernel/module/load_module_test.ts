@@ -13,7 +13,7 @@ import { find_vm_area, is_vmalloc_addr } from "../mm/vmalloc.ts";
 import { __free_page, alloc_page, nr_free_pages } from "../mm/page_alloc.ts";
 import { GFP_ATOMIC } from "../mm/gfp.ts";
 import type { Page } from "../mm/page.ts";
-import { attempt, FILES, Patched, withModules } from "./_rig.ts";
+import { attempt, FILES, Patched, withModules } from "./testing.ts";
 import { module_kallsyms } from "./kallsyms.ts";
 import {
   find_module,

@@ -8,7 +8,7 @@ import type { Steps } from "../../arch/asm.ts";
 import { Rng } from "../../arch/sim/random.ts";
 import { IS_ERR_VALUE } from "../lib/errno.ts";
 import type { Thread } from "../thread.ts";
-import { FILES, withModules } from "./_rig.ts";
+import { FILES, withModules } from "./testing.ts";
 import { module_kallsyms } from "./kallsyms.ts";
 import { module_state } from "./module.ts";
 import {
