@@ -13,6 +13,8 @@ import {
 } from "../../block/bio.ts";
 import { submit_bio } from "../../block/blk_core.ts";
 import type { BlockDevice } from "../../block/block_device.ts";
+import { kthread_join, kthread_run } from "../../kthread.ts";
+import { EBUSY, EIO, ENOMEM, err } from "../../lib/errno.ts";
 import {
   complete,
   Completion,
@@ -24,6 +26,11 @@ import { PAGE_SIZE, take_pages } from "../../mm/vm_testing.ts";
 import type { Thread } from "../../thread.ts";
 import { brd_alloc, brd_free } from "../block/brd.ts";
 import { parseImage } from "../block/image.ts";
+import {
+  gnttab_alloc_grant_reference,
+  gnttab_free_count,
+  gnttab_free_grant_reference,
+} from "../../xen/grant_table.ts";
 import { type Vbd, vbd_attach, vbd_detach } from "./xen_devices.ts";
 
 const SECTORS = 4096;
@@ -107,6 +114,79 @@ Deno.test("a disk of another domain reads as the RAM disk behind it", () => {
     );
     assert((yield* transfer(t, vbd.bdev, WRITE, 0, [[pages[0], 0, 512]])) < 0);
     yield* vbd_detach(t, vbd);
+    yield* brd_free(t, brd);
+  });
+});
+
+Deno.test("without grants a read fails or waits for those of others, and works again after", () => {
+  run(function* (t) {
+    const brd = brd_alloc(t, "ram0", disk());
+    const vbd = (yield* vbd_attach(t, brd)) as Vbd;
+    const pages = yield* take_pages(t, 12);
+    const pieces = pages.map((page) => [page, 0, PAGE_SIZE] as const);
+    const taken: number[] = [];
+    while ((yield* gnttab_free_count(t)) > 11) {
+      taken.push(yield* gnttab_alloc_grant_reference(t));
+    }
+    // Eleven grants do for twelve pieces, one part after the other.
+    assertEquals(yield* transfer(t, vbd.bdev, READ, 0, pieces), 0);
+    for (let i = 0; i < 5; i++) {
+      taken.push(yield* gnttab_alloc_grant_reference(t));
+    }
+    assertEquals(yield* transfer(t, vbd.bdev, READ, 0, pieces), err(ENOMEM));
+    assertEquals(yield* gnttab_free_count(t), 6);
+    const few = pieces.slice(0, 6);
+    const readers: Thread[] = [];
+    for (let i = 0; i < 5; i++) {
+      readers.push(
+        yield* kthread_run(
+          t,
+          (p) => transfer(p, vbd.bdev, READ, i, few),
+          `reader/${i}`,
+        ),
+      );
+    }
+    for (const p of readers) assertEquals(yield* kthread_join(t, p), 0);
+    for (const ref of taken) yield* gnttab_free_grant_reference(t, ref);
+    assertEquals(yield* transfer(t, vbd.bdev, READ, 0, pieces), 0);
+    yield* vbd_detach(t, vbd);
+    yield* brd_free(t, brd);
+  });
+});
+
+Deno.test("pieces that are no sectors fail; a sector that the disk cannot read fails its read alone", () => {
+  run(function* (t) {
+    const brd = brd_alloc(t, "ram0", disk());
+    const vbd = (yield* vbd_attach(t, brd)) as Vbd;
+    const [page] = yield* take_pages(t, 1);
+    const read = (sector: number, offset: number, len: number) =>
+      transfer(t, vbd.bdev, READ, sector, [[page, offset, len]]);
+    assertEquals(yield* read(0, 100, 512), err(EIO));
+    assertEquals(yield* read(0, 0, 100), err(EIO));
+    brd.should_fail = (sector) => sector === 9;
+    assertEquals(yield* read(8, 0, 1024), err(EIO));
+    assertEquals(yield* read(10, 0, 1024), 0);
+    assertEquals(yield* read(SECTORS - 1, 0, 1024), err(EIO)); // the block layer's
+    yield* vbd_detach(t, vbd);
+    yield* brd_free(t, brd);
+  });
+});
+
+Deno.test("sixteen disks at most, and each has its own ring", () => {
+  run(function* (t) {
+    const brd = brd_alloc(t, "ram0", disk());
+    const vbds: Vbd[] = [];
+    for (let i = 0; i < 16; i++) vbds.push((yield* vbd_attach(t, brd)) as Vbd);
+    assertEquals(vbds[15].bdev.name, "xvdp");
+    assertEquals(yield* vbd_attach(t, brd), err(EBUSY));
+    const [page] = yield* take_pages(t, 1);
+    for (const [i, vbd] of vbds.entries()) {
+      const piece = [page, 0, 512] as const;
+      assertEquals(yield* transfer(t, vbd.bdev, READ, i, [piece]), 0);
+      const at = page_address(t.k, page);
+      assertEquals(yield* vload(t, at, 1), pattern(i));
+    }
+    for (const vbd of vbds) yield* vbd_detach(t, vbd);
     yield* brd_free(t, brd);
   });
 });

@@ -318,8 +318,8 @@ function* do_blkif_request(t: Thread, info: BlkfrontInfo): Steps {
   let queued = 0;
   while (info.state === "connected") {
     const request = info.current ?? take_request(t, info);
-    if (request === null || (!request.sent && ring.full)) break;
     info.current = request;
+    if (request === null || (!request.sent && ring.full)) break;
     if (!request.sent) {
       const error = yield* blkif_queue_request(t, info, request);
       if (error === 0) queued++;
