@@ -273,3 +273,25 @@ Deno.test("parseOptions() either takes arguments or throws a UsageError", () => 
     }
   }));
 });
+
+Deno.test("parseOptions() reads --insmod and --ksyms, and checks what goes with what", () => {
+  const command = parse("--workload=none", "--insmod=a.ko,b.ko", "--ksyms=m");
+  assertEquals(command.insmod, ["a.ko", "b.ko"]);
+  assertEquals([command.ksyms, command.workload], ["m", "none"]);
+  assertEquals(command.layers, ["rewrite"]);
+  assertEquals(parse("--insmod=a.ko").mixed, false);
+  assertEquals(parse("--workload=modules", "--ops=5").ops, 5);
+  for (
+    const args of [
+      ["--insmod="],
+      ["--insmod=a.ko,,b.ko"],
+      ["--ksyms=map"],
+      ["--insmod=a.ko", "--ksyms="],
+      ["--insmod=a.ko", "--workload=all"],
+      ["--workload=none", "--threads=1"],
+      ["--workload=none", "--ops=1"],
+      ["--workload=none", "--vmap=vmlist,rewrite"],
+      ["--workload=modules", "--pages=4"],
+    ]
+  ) assertThrows(() => parse(...args), UsageError, "Cannot use", `${args}`);
+});
