@@ -1,6 +1,8 @@
 /** The mixed run: boots a machine of its own, runs the parts on it, and gathers what came out. */
 import type { Steps } from "../arch/asm.ts";
 import type { Errno } from "../kernel/lib/errno.ts";
+import { block_state } from "../kernel/block/block_state.ts";
+import { module_state } from "../kernel/module/module.ts";
 import { NATIVE_LDT } from "../kernel/ldt.ts";
 import { XEN_LDT } from "../kernel/xen/ldt.ts";
 import { init_xfs_fs } from "../kernel/fs/xfs/xfs_super.ts";
@@ -56,11 +58,29 @@ export interface MixedOptions
   readonly modules: Readonly<Record<LabModuleName, Uint8Array>>;
 }
 
+/** The RAM disk's driver, with what the block layer has for all. */
+const BRD_INIT: Initcall = {
+  name: "brd_init",
+  // deno-lint-ignore require-yield -- an initcall like the others
+  *fn(t: Thread): Steps {
+    block_state(t);
+    printk(t, KERN_INFO, "brd: module loaded");
+  },
+};
+/** The module loader: what it knows of modules and exported symbols. */
+const PROC_MODULES_INIT: Initcall = {
+  name: "proc_modules_init",
+  // deno-lint-ignore require-yield -- an initcall like the others
+  *fn(t: Thread): Steps {
+    module_state(t.k);
+  },
+};
+
 /** Virtual time of each run, ms. */
 const WINDOW_MS: Readonly<Record<MixedName, number>> = {
   mixed: 20,
   xen: 60,
-  all: 100,
+  all: 60,
 };
 
 /**
@@ -108,6 +128,7 @@ function partsOf(
   const driver = hasXen ? "blkfront" : "brd";
   const xfs: PartMaker = {
     initcalls: [
+      BRD_INIT,
       { name: "init_xfs_fs", fn: init_xfs_fs },
       ...(hasXen ? [XENBUS_INITCALL] : []),
     ],
@@ -121,7 +142,10 @@ function partsOf(
       xenNetPart(2, frames),
     ]
     : [{ initcalls: [], make: () => new NoXenPart() }];
-  const churn = modulesPart(modules, 2);
+  const churn: PartMaker = {
+    ...modulesPart(modules, 2),
+    initcalls: [PROC_MODULES_INIT],
+  };
   const watched = new Watched();
   const attributes: PartMaker = {
     initcalls: [],
