@@ -81,6 +81,7 @@ export {
 // The benchmarks, and their results.
 
 export type { MachinesOptions } from "./boot/each_machine.ts";
+export type { Insmod, ModuleFile } from "./boot/insmod.ts";
 export type { ListedDirectory, ListedEntry } from "./boot/images/listed.ts";
 export {
   type AnyRun,
@@ -89,10 +90,15 @@ export {
   type LockLine,
   type MachineResult,
   type MeasuredRun,
+  type MixedPart,
+  type MixedRun,
+  type ModulesRun,
   type NamedInode,
+  type NoneRun,
   type ProfileLine,
   RESULT_SCHEMA,
   type RunResult,
+  type VmapCalls,
   type XfsLargeDirRun,
   type XfsLsRun,
 } from "./boot/results.ts";
@@ -104,7 +110,7 @@ export {
   type XfsLsOptions,
 } from "./boot/run_xfs.ts";
 export { WorkloadError } from "./boot/workload_error.ts";
-export type { DiskOptions } from "./boot/xfs_disk.ts";
+export type { DiskDriver, DiskOptions } from "./boot/xfs_disk.ts";
 export {
   map_touch_unmap,
   type MapApi,
@@ -463,6 +469,23 @@ export {
   type VmapLayerFactory,
   type VmapRange,
 } from "./kernel/mm/vmap_layer.ts";
+
+// Modules.
+
+export { type LabModuleName, labModules } from "./boot/images/lab_modules.ts";
+export type { U64 } from "./kernel/lib/u64.ts";
+export { module_kallsyms } from "./kernel/module/kallsyms.ts";
+export {
+  type MapSymbol,
+  MapSyntaxError,
+  parseSystemMap,
+} from "./kernel/module/kernel_symbols.ts";
+export { module_alloc, module_free } from "./kernel/module/module_alloc.ts";
+export {
+  proc_modules,
+  sys_delete_module,
+  sys_init_module,
+} from "./kernel/module/sys_module.ts";
 
 // Structures: lists, red-black trees, arithmetic.
 

@@ -16,6 +16,7 @@ import { WorkloadError } from "./workload_error.ts";
 export interface ModuleFile {
   /** For messages. */
   readonly path: string;
+  /** What the file holds. */
   readonly bytes: Uint8Array;
 }
 

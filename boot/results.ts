@@ -143,6 +143,7 @@ export interface MixedPart {
   readonly name: string;
   /** Kernel threads. */
   readonly tasks: number;
+  /** Operations in the time that counts. */
   readonly ops: number;
   /** What an operation is, in the plural. */
   readonly unit: string;
@@ -152,11 +153,17 @@ export interface MixedPart {
 
 /** Calls of the vmap layer's interface, by name. */
 export interface VmapCalls {
+  /** vmalloc() and its kin, the module loader's too. */
   readonly vmalloc: number;
+  /** vmap(). */
   readonly vmap: number;
+  /** vm_map_ram(). */
   readonly vm_map_ram: number;
+  /** ioremap() and its kin. */
   readonly ioremap: number;
+  /** alloc_vm_area(). */
   readonly alloc_vm_area: number;
+  /** vm_unmap_aliases(). */
   readonly vm_unmap_aliases: number;
 }
 
@@ -168,6 +175,7 @@ export interface MixedRun {
   readonly vmap: string;
   /** Virtual time from the first operation to the end of the last, ns. */
   readonly window_ns: number;
+  /** What each subsystem did. */
   readonly parts: readonly MixedPart[];
   /** From getting ready for that time until all was given back; so the two counts that follow. */
   readonly calls: VmapCalls;
