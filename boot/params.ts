@@ -154,7 +154,9 @@ export const PARAMETERS: readonly Parameter[] = [
   {
     name: "xen.quirk",
     placeholder: "NAME,..",
-    help: "calls of vm_unmap_aliases() to leave out",
+    help: `calls of vm_unmap_aliases() to leave out on Xen: ${
+      XEN_QUIRKS.map(({ name }) => name).join(", ")
+    }`,
     set: (draft, value) => {
       const names = XEN_QUIRKS.map(({ name }) => name);
       draft.xen_quirk = new Set(

@@ -103,6 +103,8 @@ export function event_channel_op(
       if (port === null) return -XEN_EINVAL;
       if (!(op.vcpu >= 0 && op.vcpu < x.machine.nrCpus)) return -XEN_ENOENT;
       port.vcpu = op.vcpu;
+      // The old one's upcall would pass it by.
+      if (d.pending.has(op.port) && !port.masked) x.upcall(t, op.vcpu);
       return 0;
     }
     case "send":

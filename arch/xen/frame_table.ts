@@ -77,6 +77,8 @@ interface TypedFrame {
   pinned: boolean;
 }
 
+/** Page size bit of an upper entry. */
+const PS = 0x80;
 const SEG_DESC = 5;
 const WRITABLE = 7;
 const TYPE_NAMES: readonly FrameType[] = [
@@ -100,6 +102,14 @@ interface Uses {
   /** CPU and page, in turn, of translations whose entry has been made read-only. */
   readonly outdated: number[];
 }
+
+const NO_USES: Uses = {
+  mappings: 0,
+  translations: 0,
+  cpu: -1,
+  vpn: 0,
+  outdated: [],
+};
 
 /** Types and counts of all frames. Plain: whoever changes it holds the domain's lock. */
 export class FrameTable {
@@ -144,6 +154,42 @@ export class FrameTable {
     return { type, typeCount, tlbCount, pinned: false };
   }
 
+  /**
+   * Checks the rule that the file's head begins with, and counts all uses anew.
+   *
+   * @param held Uses beside pins and entries, by frame: descriptor tables that are loaded.
+   * @returns A sentence for each violation.
+   */
+  check(held: ReadonlyMap<number, number> = new Map()): string[] {
+    const found: string[] = [];
+    const uses = this.#writableUses(new Set(this.#typed.keys()));
+    const counts = new Map(held);
+    for (const [mfn, { level, pinned }] of this.#typed) {
+      if (pinned) counts.set(mfn, (counts.get(mfn) ?? 0) + 1);
+      if (level < 2 || level === SEG_DESC) continue;
+      this.#eachEntry(mfn, (lo, hi) => {
+        const below = this.#frameOf(lo, hi);
+        counts.set(below, (counts.get(below) ?? 0) + 1);
+        const { level: got } = this.#typed.get(below) ?? { level: 0 };
+        if (got !== level - 1) {
+          found.push(`an entry of l${level} ${mfn} is ${TYPE_NAMES[got]}`);
+        }
+        return true;
+      });
+    }
+    for (const [mfn, { level, count }] of this.#typed) {
+      const name = `${TYPE_NAMES[level]} ${mfn}`;
+      const { mappings, translations } = uses.get(mfn) ?? NO_USES;
+      if (mappings > 0) found.push(`${name} is mapped writable`);
+      if (translations > 0) found.push(`${name} is writable in a TLB`);
+      const counted = counts.get(mfn) ?? 0;
+      if (counted !== count) {
+        found.push(`${name} is used ${counted} times, ${count} are counted`);
+      }
+    }
+    return found;
+  }
+
   /** Whether `mfn` may be mapped writable: says why not. */
   getWritable(t: MachineContext, d: Domain, mfn: number): boolean {
     const typed = this.#typed.get(mfn);
@@ -155,6 +201,7 @@ export class FrameTable {
 
   /** MMUEXT_PIN_Ln_TABLE. @returns 0 or -EINVAL. */
   pin(t: MachineContext, d: Domain, mfn: number, level: number): number {
+    if (!(level >= 1 && level <= 4)) return -XEN_EINVAL;
     const typed = this.#typed.get(mfn);
     if (typed !== undefined && typed.pinned) {
       this.x.print(
@@ -253,6 +300,7 @@ export class FrameTable {
         if (!this.#checkLeaf(t, d, lo, hi)) return -XEN_EINVAL;
       } else {
         const next = present ? this.#frameOf(lo, hi) : -1;
+        if (!this.#checkFlags(t, d, lo, typed.level)) return -XEN_EINVAL;
         if (present && !this.#get(t, d, next, typed.level - 1)) {
           return -XEN_EINVAL;
         }
@@ -386,7 +434,8 @@ export class FrameTable {
     const got = this.#eachEntry(mfn, (lo, hi) => {
       good = level === 1
         ? this.#checkLeaf(t, d, lo, hi)
-        : this.#get(t, d, this.#frameOf(lo, hi), level - 1);
+        : this.#checkFlags(t, d, lo, level) &&
+          this.#get(t, d, this.#frameOf(lo, hi), level - 1);
       return good;
     });
     if (good) return true;
@@ -401,10 +450,24 @@ export class FrameTable {
     return false;
   }
 
+  /** Whether an upper entry has none of the flags that a guest may not use: it is no large page. */
+  #checkFlags(
+    t: MachineContext,
+    d: Domain,
+    lo: number,
+    level: number,
+  ): boolean {
+    if ((lo & PROT_PRESENT) === 0 || (lo & PS) === 0) return true;
+    this.x.print(t, `mm.c:692:d${d.domid} Bad L${level} flags 80`);
+    this.#refuse({ mfn: -1, wanted: "none", mappings: 0, translations: 0 });
+    return false;
+  }
+
   /** Whether a last-level entry may be written. */
   #checkLeaf(t: MachineContext, d: Domain, lo: number, hi: number): boolean {
     if ((lo & PROT_PRESENT) === 0) return true;
     const mfn = this.#frameOf(lo, hi);
+    if (!this.x.machine.memory.has(mfn)) return true; // a device's
     const good = this.x.isGuestFrame(mfn)
       ? (lo & PROT_WRITE) === 0 || this.getWritable(t, d, mfn)
       : this.x.isShown(d, mfn) || this.#badFrame(t, d, mfn) === 0;

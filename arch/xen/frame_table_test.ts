@@ -1,5 +1,6 @@
 import { assert, assertEquals } from "@std/assert";
 import { PAGE_KERNEL, PAGE_KERNEL_RO, PROT_TABLE } from "../hw/pte.ts";
+import { Rng } from "../sim/random.ts";
 import { D1, DIRECT, ROOT, V1, V2, VMALLOC, XenRig } from "./testing.ts";
 
 const EINVAL = -22;
@@ -228,4 +229,50 @@ Deno.test("multicall() makes all calls, and says of each what came of it", () =>
   ];
   assertEquals(r.x.multicall(r.t, r.d1, calls), 0);
   assertEquals(calls.map(({ result }) => result), [0, EINVAL, 0]);
+});
+
+Deno.test("large pages and levels that do not exist are refused", () => {
+  const r = new XenRig();
+  assertEquals(r.update(V2, 1, 512, PROT_TABLE | 0x200), EINVAL);
+  assertEquals(r.log(), ["(XEN) mm.c:692:d1 Bad L2 flags 80"]);
+  assertEquals(r.pin(7, 5), EINVAL);
+  assertEquals(r.pin(7, 0), EINVAL);
+});
+
+Deno.test("whatever a guest asks for, no page table is writable, and uses add up", () => {
+  for (let seed = 1; seed <= 40; seed++) {
+    const r = new XenRig();
+    const { x, t, d1 } = r;
+    const rng = new Rng(seed);
+    const wild = () =>
+      [0, -1, 2 ** 40, x.firstFrame, 2 ** 18, 1e9][rng.below(6)];
+    const frame = () => rng.below(20) === 0 ? wild() : 96 + rng.below(24);
+    const prot = () =>
+      [0, PAGE_KERNEL, PAGE_KERNEL_RO, PROT_TABLE, PROT_TABLE | 0x200][
+        rng.below(5)
+      ];
+    for (let i = 0; i < 300; i++) {
+      const mfn = frame();
+      switch (rng.below(6)) {
+        case 0:
+          r.pin(mfn, 1 + rng.below(4));
+          break;
+        case 1:
+          r.unpin(mfn === ROOT ? 0 : mfn); // the kernel keeps its tree
+          break;
+        case 2:
+          r.update(mfn, rng.below(512), frame(), prot());
+          break;
+        case 3:
+          r.direct(mfn, rng.below(2) === 0 ? PAGE_KERNEL_RO : PAGE_KERNEL);
+          break;
+        case 4:
+          x.decrease_reservation(t, d1, [mfn]);
+          break;
+        default:
+          x.populate_physmap(t, d1, [mfn]);
+      }
+    }
+    assertEquals(x.frames.check(), [], `seed ${seed}`);
+  }
 });

@@ -249,7 +249,7 @@ function map_one(
   return GNTST_okay;
 }
 
-/** GNTTABOP_unmap_grant_ref: clears the entry, and flushes every TLB. */
+/** One of GNTTABOP_unmap_grant_ref: clears the entry. Whoever calls flushes every TLB, once for all of them. */
 export function unmap_grant_ref(
   x: Hypervisor,
   t: MachineContext,
@@ -257,7 +257,6 @@ export function unmap_grant_ref(
   op: UnmapGrantRef,
 ): void {
   op.status = unmap_one(x, t, d, op);
-  if (op.status === GNTST_okay) x.flushAll(t);
 }
 
 function unmap_one(

@@ -343,10 +343,13 @@ export class Hypervisor {
     d: Domain,
     ops: readonly UnmapGrantRef[],
   ): number {
+    let unmapped = 0;
     for (const op of ops) {
       unmap_grant_ref(this, t, d, op);
-      if (op.status === 0) this.counters.grantUnmaps++;
+      if (op.status === 0) unmapped++;
     }
+    this.counters.grantUnmaps += unmapped;
+    if (unmapped > 0) this.flushAll(t);
     return 0;
   }
 

@@ -416,6 +416,7 @@ class XenMmuOps implements PvMmuOps {
     const d = x.domains.get(t.domid)!;
     for (let i = 0; i < count; i++) {
       const pfn = pages === null ? first + i : pages[first + i].pfn;
+      if (!t.machine.memory.has(pfn)) continue; // a device's
       const good = x.isGuestFrame(pfn)
         ? !writable || x.frames.getWritable(t, d, pfn)
         : x.isShown(d, pfn);

@@ -2,7 +2,10 @@ import { assert, assertEquals, assertMatch, assertThrows } from "@std/assert";
 import { KernelBug } from "../bug.ts";
 import { drain_all_pages } from "../mm/percpu_pages.ts";
 import { nr_unused_pages } from "../mm/page_alloc.ts";
-import { vm_unmap_aliases } from "../mm/vmap.ts";
+import { vm_map_ram, vm_unmap_aliases } from "../mm/vmap.ts";
+import { vstore } from "../../arch/asm.ts";
+import { PAGE_KERNEL } from "../../arch/hw/pte.ts";
+import { page_address, pfn_to_page } from "../mm/page.ts";
 import { exit_mmap } from "../fork.ts";
 import {
   bootGuest,
@@ -63,6 +66,7 @@ Deno.test("pin and unpin among vm_map_ram() of other CPUs are never refused, and
     booted.run(drain_all_pages);
     assertEquals(x.log, []);
     assertEquals(x.frames.refusals, 0);
+    assertEquals(x.frames.check(), []);
     assert(x.counters.pins > 40, `${x.counters.pins} pins`);
     const tables = x.frames.nrTyped - before.typed;
     // Slabs may have grown; tables of the kernel's space stay.
@@ -105,6 +109,33 @@ for (
     assertThrows(() => booted.run(vm_unmap_aliases), KernelBug);
   });
 }
+
+Deno.test("a store to a page table by its direct-map address is a fault", () => {
+  const booted = bootGuest();
+  const bug = assertThrows(
+    () =>
+      booted.run(function* (t) {
+        const mm = yield* first_mm(t);
+        yield* vstore(t, page_address(t.k, pfn_to_page(t.k, mm.pgd)), 8, 0);
+      }),
+    KernelBug,
+  );
+  assertMatch(bug.message, /paging request .*\(write, write to read-only\)/);
+});
+
+Deno.test("mapping a page table writable by vmap() is refused", () => {
+  const booted = bootGuest();
+  const bug = assertThrows(
+    () =>
+      booted.run(function* (t) {
+        const mm = yield* first_mm(t);
+        const page = pfn_to_page(t.k, mm.pgd);
+        yield* vm_map_ram(t, [page], 1, -1, PAGE_KERNEL);
+      }),
+    KernelBug,
+  );
+  assertMatch(bug.message, /an entry of the kernel's space is refused/);
+});
 
 Deno.test("the same seed gives the same clocks", () => {
   const clocks = [0, 1].map(() => {

@@ -24,6 +24,8 @@ import type { Thread } from "../thread.ts";
 import { HYPERVISOR_multicall } from "./hypercall.ts";
 
 const XEN_MC_FLUSH = ksym("xen_mc_flush");
+/** Aliases that a report names at most. */
+const ALIAS_LINES = 8;
 /** Calls in a batch at most. */
 const MC_BATCH = 32;
 
@@ -96,7 +98,12 @@ export function xen_refused(t: Thread, what: string): never {
   if (refusal === null) BUG(t, what);
   const aliases = find_aliases(k, new Set([refusal.mfn]));
   const lines = aliases.map((alias) => alias_line(k, alias));
-  for (const line of lines) printk(t, KERN_ERR, `xen: ${line}`);
+  for (const line of lines.slice(0, ALIAS_LINES)) {
+    printk(t, KERN_ERR, `xen: ${line}`);
+  }
+  if (lines.length > ALIAS_LINES) {
+    printk(t, KERN_ERR, `xen: and ${lines.length - ALIAS_LINES} more`);
+  }
   const named = Math.max(0, aliases.findIndex(is_lazy_alias));
   const why = lines.length === 0
     ? `no alias of frame ${refusal.mfn.toString(16)} found`
