@@ -104,6 +104,11 @@ export {
 } from "./boot/results.ts";
 export { runBoot, type RunOptions } from "./boot/run.ts";
 export {
+  type ModulesOptions,
+  runModules,
+  runNone,
+} from "./boot/run_modules.ts";
+export {
   runXfsLargeDir,
   runXfsLs,
   type XfsLargeDirOptions,
@@ -117,6 +122,7 @@ export {
   type MapTouchUnmap,
   type Measured,
 } from "./boot/workloads/map_touch_unmap.ts";
+export type { ModuleFiles } from "./boot/workloads/modules.ts";
 export { formatCsv } from "./report/csv.ts";
 export { formatJson } from "./report/json.ts";
 export { formatLocks } from "./report/locks.ts";

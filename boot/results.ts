@@ -117,6 +117,7 @@ export interface XfsLsRun {
 
 /** A run of `modules`: an operation is a module loaded, compared and unloaded. */
 export interface ModulesRun extends MeasuredRun {
+  /** Says which workload. */
   readonly workload: "modules";
   /** Modules loaded, compared and unloaded in a virtual second, all tasks together. */
   readonly loads_per_s: number;
@@ -130,6 +131,7 @@ export interface ModulesRun extends MeasuredRun {
 
 /** A run of `none`: the machine has booted, and the modules of `--insmod` are loaded. */
 export interface NoneRun {
+  /** Says which workload. */
   readonly workload: "none";
   /** Name of the vmap layer. */
   readonly vmap: string;

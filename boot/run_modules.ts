@@ -32,6 +32,21 @@ const DEFAULT_OPS = 40;
  *
  * @throws {WorkloadError} If the machine is not an x86-64.
  * @throws {KernelBug} If a section is not what another linker makes of it.
+ *
+ * @example
+ * ```ts
+ * import { findPreset, labModules, runModules } from "@vmaplab/vmaplab";
+ * import { assert } from "@std/assert";
+ *
+ * const { runs } = runModules({
+ *   spec: findPreset("opteron-2x4"),
+ *   layers: ["rewrite"],
+ *   threads: [2],
+ *   ops: 3,
+ *   files: await labModules(),
+ * });
+ * assert(runs[0].sections > 6 * 10); // every one as it should be
+ * ```
  */
 export function runModules(options: ModulesOptions): BootResult<ModulesRun> {
   const { spec } = options;
@@ -93,6 +108,23 @@ function measure(
  * Boots, loads what is to be loaded, and does nothing else.
  *
  * @throws {WorkloadError} If a module does not load.
+ *
+ * @example
+ * ```ts
+ * import { findPreset, labModules, runNone } from "@vmaplab/vmaplab";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const { lab_base } = await labModules();
+ * const { runs } = runNone({
+ *   spec: findPreset("opteron-2x4"),
+ *   layers: ["rewrite"],
+ *   threads: [1],
+ *   insmod: { files: [{ path: "base.ko", bytes: lab_base }], symbols: [] },
+ * });
+ * assertEquals(runs[0].modules, [
+ *   "lab_base 1704 0 - Live 0xffffffffa0000000",
+ * ]);
+ * ```
  */
 export function runNone(options: MachinesOptions): BootResult<NoneRun> {
   return eachMachine(options, (booted, vmap) => ({

@@ -1,23 +1,36 @@
 /** Four kernel modules that a compiler made from the sources in `tests/modules/`. */
-import { LAB_MODULES_DATA } from "./_lab_modules_data.ts";
 
 /** Names of the modules; `lab_user` needs `lab_base`. */
-export type LabModuleName = keyof typeof LAB_MODULES_DATA;
+export type LabModuleName = "lab_base" | "lab_user" | "lab_percpu" | "lab_big";
 
-/** The objects, unpacked, by name. */
+/**
+ * Four kernel modules for x86-64, made by a compiler from the sources in
+ * `tests/modules/`: ELF objects, by name. `lab_user` needs `lab_base`.
+ *
+ * @example
+ * ```ts
+ * import { labModules } from "@vmaplab/vmaplab";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const { lab_base } = await labModules();
+ * assertEquals([...lab_base.subarray(1, 4)], [0x45, 0x4c, 0x46]); // "ELF"
+ * ```
+ */
 export async function labModules(): Promise<
   Readonly<Record<LabModuleName, Uint8Array>>
 > {
+  // Only now: who imports this need not want them.
+  const { LAB_MODULES_DATA } = await import("./_lab_modules_data.ts");
   return {
-    lab_base: await unpack("lab_base"),
-    lab_user: await unpack("lab_user"),
-    lab_percpu: await unpack("lab_percpu"),
-    lab_big: await unpack("lab_big"),
+    lab_base: await unpack(LAB_MODULES_DATA.lab_base),
+    lab_user: await unpack(LAB_MODULES_DATA.lab_user),
+    lab_percpu: await unpack(LAB_MODULES_DATA.lab_percpu),
+    lab_big: await unpack(LAB_MODULES_DATA.lab_big),
   };
 }
 
-async function unpack(name: LabModuleName): Promise<Uint8Array> {
-  const stream = new Blob([Uint8Array.fromBase64(LAB_MODULES_DATA[name])])
-    .stream().pipeThrough(new DecompressionStream("gzip"));
+async function unpack(base64: string): Promise<Uint8Array> {
+  const stream = new Blob([Uint8Array.fromBase64(base64)]).stream()
+    .pipeThrough(new DecompressionStream("gzip"));
   return new Uint8Array(await new Response(stream).arrayBuffer());
 }

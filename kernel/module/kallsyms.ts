@@ -74,6 +74,24 @@ export function* add_kallsyms(
  *
  * Context: process.
  * Locks: takes module_mutex.
+ *
+ * @example
+ * ```ts
+ * import {
+ *   boot,
+ *   labModules,
+ *   module_kallsyms,
+ *   sys_init_module,
+ * } from "@vmaplab/vmaplab";
+ * import { assert } from "@std/assert";
+ *
+ * const { lab_base } = await labModules();
+ * const lines = boot().run(function* (t) {
+ *   yield* sys_init_module(t, lab_base);
+ *   return yield* module_kallsyms(t);
+ * });
+ * assert(lines.some((line) => line.endsWith(" T lab_call\t[lab_base]")));
+ * ```
  */
 export function* module_kallsyms(t: Thread): Steps<string[]> {
   enter(t, MODULE_GET_KALLSYM);

@@ -43,12 +43,25 @@ export interface KernelSymbol {
 
 /** A symbol as a System.map has it. */
 export interface MapSymbol {
+  /** Its name. */
   readonly name: string;
+  /** Its address. */
   readonly value: U64;
 }
 
-/** A System.map that cannot be read. */
+/**
+ * A System.map that cannot be read.
+ *
+ * @example
+ * ```ts
+ * import { MapSyntaxError, parseSystemMap } from "@vmaplab/vmaplab";
+ * import { assertThrows } from "@std/assert";
+ *
+ * assertThrows(() => parseSystemMap("_text\n"), MapSyntaxError, "line 1");
+ * ```
+ */
 export class MapSyntaxError extends Error {
+  /** Name shown before the message. */
   override readonly name = "MapSyntaxError";
 }
 
@@ -96,6 +109,16 @@ const LINE =
  * the first global one does (its type is a capital letter).
  *
  * @throws {MapSyntaxError} For the first line that is none.
+ *
+ * @example
+ * ```ts
+ * import { parseSystemMap } from "@vmaplab/vmaplab";
+ * import { assertEquals } from "@std/assert";
+ *
+ * assertEquals(parseSystemMap("ffffffff81000000 T _text\n"), [
+ *   { name: "_text", value: { lo: 0x81000000, hi: 0xffffffff } },
+ * ]);
+ * ```
  */
 export function parseSystemMap(text: string): MapSymbol[] {
   const found = new Map<string, { value: U64; global: boolean }>();

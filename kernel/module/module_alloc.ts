@@ -26,7 +26,22 @@ const MODULE_FREE = ksym("module_free");
  *
  * Context: process.
  *
+ * Linux: arch/x86/kernel/module_64.c.
+ *
  * @returns The address; 0 if `size` is 0 or too much, or there is no room or memory.
+ *
+ * @example
+ * ```ts
+ * import { boot, module_alloc, module_free } from "@vmaplab/vmaplab";
+ * import { assert } from "@std/assert";
+ *
+ * boot().run(function* (t) {
+ *   const { start, end } = t.k.vmalloc.modules;
+ *   const region = yield* module_alloc(t, 8192);
+ *   assert(region >= start && region + 8192 <= end);
+ *   yield* module_free(t, region);
+ * });
+ * ```
  */
 export function* module_alloc(t: Thread, size: number): Steps<number> {
   enter(t, MODULE_ALLOC);
@@ -70,7 +85,23 @@ export function* module_alloc_update_bounds(
   return addr;
 }
 
-/** Frees a region; 0 is fine. Context: process. */
+/**
+ * Frees what {@linkcode module_alloc} gave; 0 is fine.
+ *
+ * Context: process.
+ *
+ * Linux: arch/x86/kernel/module_64.c.
+ *
+ * @example
+ * ```ts
+ * import { boot, module_alloc, module_free } from "@vmaplab/vmaplab";
+ *
+ * boot().run(function* (t) {
+ *   yield* module_free(t, yield* module_alloc(t, 4096));
+ *   yield* module_free(t, 0); // fine
+ * });
+ * ```
+ */
 export function* module_free(t: Thread, region: number): Steps {
   enter(t, MODULE_FREE);
   yield* vfree(t, region);

@@ -37,9 +37,30 @@ const FREE_MODULE = ksym("free_module");
  * Context: process.
  * Locks: takes module_mutex.
  *
- * @param umod The file.
+ * Linux: kernel/module.c.
+ *
+ * @param umod The file, an ELF object.
  * @param uargs Its parameters, which nothing reads.
- * @returns 0, or what load_module() says.
+ * @returns 0; -ENOEXEC: not a module for this kernel; -EEXIST: one of that name
+ * is there; -ENOENT: unknown symbols; -ENOMEM; -ENOSYS. The log says why.
+ *
+ * @example
+ * ```ts
+ * import {
+ *   boot,
+ *   labModules,
+ *   proc_modules,
+ *   sys_init_module,
+ * } from "@vmaplab/vmaplab";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const { lab_base } = await labModules();
+ * const lines = boot().run(function* (t) {
+ *   assertEquals(yield* sys_init_module(t, lab_base), 0);
+ *   return yield* proc_modules(t);
+ * });
+ * assertEquals(lines, ["lab_base 1704 0 - Live 0xffffffffa0000000"]);
+ * ```
  */
 export function* sys_init_module(
   t: Thread,
@@ -76,8 +97,31 @@ export function* sys_init_module(
  * Context: process.
  * Locks: takes module_mutex.
  *
+ * Linux: kernel/module.c.
+ *
  * @returns 0; -ENOENT: there is none; -EAGAIN: another module or somebody else
  * uses it; -EBUSY: it is on its way in or out, or cannot be unloaded.
+ *
+ * @example
+ * ```ts
+ * import {
+ *   boot,
+ *   EAGAIN,
+ *   labModules,
+ *   sys_delete_module,
+ *   sys_init_module,
+ * } from "@vmaplab/vmaplab";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const { lab_base, lab_user } = await labModules();
+ * boot().run(function* (t) {
+ *   yield* sys_init_module(t, lab_base);
+ *   yield* sys_init_module(t, lab_user);
+ *   assertEquals(yield* sys_delete_module(t, "lab_base"), -EAGAIN); // in use
+ *   assertEquals(yield* sys_delete_module(t, "lab_user"), 0);
+ *   assertEquals(yield* sys_delete_module(t, "lab_base"), 0);
+ * });
+ * ```
  */
 export function* sys_delete_module(t: Thread, name: string): Steps<Errno | 0> {
   enter(t, SYS_DELETE_MODULE);
@@ -126,6 +170,14 @@ function* free_module(t: Thread, mod: Module): Steps {
  *
  * Context: process.
  * Locks: takes module_mutex.
+ *
+ * @example
+ * ```ts
+ * import { boot, proc_modules } from "@vmaplab/vmaplab";
+ * import { assertEquals } from "@std/assert";
+ *
+ * assertEquals(boot().run((t) => proc_modules(t)), []); // none is loaded
+ * ```
  */
 export function* proc_modules(t: Thread): Steps<string[]> {
   const { module_mutex, modules, uses } = module_state(t.k);
