@@ -20,13 +20,13 @@ import type { BootedMachine } from "./boot.ts";
 import type { MachinesOptions } from "./each_machine.ts";
 import { WorkloadError } from "./workload_error.ts";
 
-/** Names of {@linkcode DiskDriver}s, the default first. */
-export const DISK_DRIVERS = ["brd", "blkfront"] as const;
 /**
  * Who reads the disk: `brd` = the kernel itself, from memory; `blkfront` = on
  * Xen, domain 0, whose RAM disk it is.
  */
-export type DiskDriver = typeof DISK_DRIVERS[number];
+export type DiskDriver = "brd" | "blkfront";
+/** All of them, the default first. */
+export const DISK_DRIVERS: readonly DiskDriver[] = ["brd", "blkfront"];
 
 /** A disk with XFS on it. */
 export interface DiskOptions extends MachinesOptions {
