@@ -67,8 +67,16 @@ export function* mm_alloc(
   enter(t, MM_ALLOC);
   charge(t, 120);
   const pgd = yield* pgd_alloc(t);
+  if (pgd < 0) {
+    leave(t);
+    return pgd as Errno;
+  }
+  const mm = new UserMm(t.k, pgd, vmas);
+  const pv = t.k.pv_mmu;
+  const error = pv === null ? 0 : yield* pv.pgd_alloc(t, mm);
+  if (error !== 0) yield* __free_page(t, pfn_to_page(t.k, pgd));
   leave(t);
-  return pgd < 0 ? pgd as Errno : new UserMm(t.k, pgd, vmas);
+  return error === 0 ? mm : error;
 }
 
 /** Takes `mm` into use: on Xen it is pinned. Linux: activate_mm(). */
@@ -109,6 +117,7 @@ export function* exit_mmap(t: Thread, mm: UserMm): Steps {
   if (t.k.pv_mmu !== null) yield* t.k.pv_mmu.exit_mmap(t, mm);
   yield* unmap_vmas(t, mm);
   yield* free_pgtables(t, mm);
+  if (t.k.pv_mmu !== null) yield* t.k.pv_mmu.pgd_free(t, mm);
   yield* __free_page(t, pfn_to_page(t.k, mm.pgd));
   leave(t);
 }

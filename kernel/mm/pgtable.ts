@@ -74,6 +74,8 @@ export class MmStruct {
   nr_tables = 1;
   /** Further `PROT_*` bits of entries that point at tables: user access. */
   table_prot = 0;
+  /** Second root table, of the user half alone, for user mode on Xen; -1 = none. */
+  user_pgd = -1;
   /** Known to the hypervisor as a tree of page tables. */
   pinned = false;
 
@@ -203,6 +205,13 @@ export function populate(
   format.encode(table, format.tableProt(level) | mm.table_prot, pte);
   words[index * 2] = pte.lo;
   words[index * 2 + 1] = pte.hi;
+  if (level === 0 && mm.user_pgd >= 0) {
+    memory.writePair(
+      mm.user_pgd * memory.pageBytes + index * 8,
+      pte.lo,
+      pte.hi,
+    );
+  }
   mm.nr_tables++;
   return true;
 }

@@ -3,6 +3,7 @@
  * as far as the model has calls for it (arch/x86/include/asm/paravirt.h).
  */
 import type { Steps } from "../../arch/asm.ts";
+import type { Errno } from "../lib/errno.ts";
 import type { Thread } from "../thread.ts";
 import type { Page } from "./page.ts";
 import type { MmStruct } from "./pgtable.ts";
@@ -31,6 +32,10 @@ export interface PvMmuOps {
     level: number,
     table: number,
   ): Steps<boolean>;
+  /** A root table has been made for `mm`: what goes with it. @returns 0 or -ENOMEM. */
+  pgd_alloc(t: Thread, mm: MmStruct): Steps<0 | Errno>;
+  /** The root table of `mm` is about to be freed: what went with it. */
+  pgd_free(t: Thread, mm: MmStruct): Steps;
   /** `mm` is complete and about to be used: arch_dup_mmap(). */
   dup_mmap(t: Thread, mm: MmStruct): Steps;
   /** `mm` is about to be taken apart: arch_exit_mmap(). */

@@ -11,8 +11,11 @@
  * `init_mm` is pinned from the start of the kernel; a process from the end of
  * dup_mm() to exit_mmap().
  *
- * Differs from Linux: a process has one root table, not one for the kernel and
- * one for user mode, as no user mode runs; the locks of leaf tables, which pin
+ * A process has two root tables, since x86-64 has no segments to keep user mode
+ * out of the kernel: one with both halves, one with the user half alone. Both
+ * are pinned.
+ *
+ * Differs from Linux: neither is loaded, as no user mode runs; the locks of leaf tables, which pin
  * holds until the batch is issued, are left out, since nobody else writes to a
  * tree that is being pinned; entries of the kernel's space are written in place,
  * and charged as the hypercalls that they are in Linux.
@@ -28,11 +31,14 @@ import {
 import { UVMF_NONE, UVMF_TLB_FLUSH } from "../../arch/xen/abi.ts";
 import { BUG_ON } from "../bug.ts";
 import type { Kernel } from "../kernel.ts";
+import { ENOMEM, err, type Errno } from "../lib/errno.ts";
 import {
   lockdep_assert_held,
   spin_lock,
   spin_unlock,
 } from "../locking/spinlock.ts";
+import { __GFP_ZERO, GFP_KERNEL } from "../mm/gfp.ts";
+import { __free_page, alloc_page } from "../mm/page_alloc.ts";
 import { type Page, pfn_to_page, PG_owner_priv_1 } from "../mm/page.ts";
 import { find_pte_table, type MmStruct, populate } from "../mm/pgtable.ts";
 import type { PteUpdate, PvMmuOps } from "../mm/pv_mmu.ts";
@@ -98,7 +104,7 @@ function set_pinned(t: Thread, pfn: number, pinned: boolean): void {
 
 /**
  * Calls `visit` for every table of `mm` that is its own, uppermost first, the
- * root last; `level` is 1 for tables of pages, 4 for the root.
+ * roots last; `level` is 1 for tables of pages, 4 for the root.
  */
 function* each_table(
   t: Thread,
@@ -122,6 +128,7 @@ function* each_table(
   };
   walk(mm.pgd, format.levels.length, all);
   frames.push([mm.pgd, format.levels.length]);
+  if (mm.user_pgd >= 0) frames.push([mm.user_pgd, format.levels.length]);
   for (const [pfn, level] of frames) {
     charge(t, 20);
     yield* visit(pfn, level);
@@ -181,16 +188,22 @@ export function* xen_pgd_pin(t: Thread, mm: MmStruct): Steps {
   }
   const batch = xen_mc_batch(t);
   yield* each_table(t, mm, (pfn, level) => pin_page(t, batch, pfn, level));
-  const mfn = mm.pgd;
   const level = t.machine.mmu.format.levels.length;
-  yield* xen_mc_entry(t, batch, {
-    op: "mmuext_op",
-    ops: [{ cmd: "pin_table", level, mfn }],
-  });
+  for (const mfn of roots_of(mm)) {
+    yield* xen_mc_entry(t, batch, {
+      op: "mmuext_op",
+      ops: [{ cmd: "pin_table", level, mfn }],
+    });
+  }
   yield* xen_mc_issue(t, batch);
   mm.pinned = true;
   if (quirks.lateUnmapAliases) yield* vm_unmap_aliases(t);
   leave(t);
+}
+
+/** Root tables of `mm`. */
+function roots_of(mm: MmStruct): readonly number[] {
+  return mm.user_pgd < 0 ? [mm.pgd] : [mm.pgd, mm.user_pgd];
 }
 
 /** One page of a tree: read-only, and a leaf table pinned by itself (split page-table locks). */
@@ -219,10 +232,12 @@ function* pin_page(
 export function* xen_pgd_unpin(t: Thread, mm: MmStruct): Steps {
   enter(t, XEN_PGD_UNPIN);
   const batch = xen_mc_batch(t);
-  yield* xen_mc_entry(t, batch, {
-    op: "mmuext_op",
-    ops: [{ cmd: "unpin_table", mfn: mm.pgd }],
-  });
+  for (const mfn of roots_of(mm)) {
+    yield* xen_mc_entry(t, batch, {
+      op: "mmuext_op",
+      ops: [{ cmd: "unpin_table", mfn }],
+    });
+  }
   yield* each_table(t, mm, function* (pfn, level) {
     set_pinned(t, pfn, false);
     if (level === 1) {
@@ -362,10 +377,30 @@ class XenMmuOps implements PvMmuOps {
     }
     const ptr = at * pageBytes + format.index(vaddr, level) * 8;
     const pte = entry(k, table, format.tableProt(level) | mm.table_prot);
-    const error = yield* HYPERVISOR_mmu_update(t, [{ ptr, ...pte }]);
+    const updates = [{ ptr, ...pte }];
+    if (level === 0 && mm.user_pgd >= 0) { // xen_set_pgd() writes both
+      const index = format.index(vaddr, 0);
+      updates.push({ ptr: mm.user_pgd * pageBytes + index * 8, ...pte });
+    }
+    const error = yield* HYPERVISOR_mmu_update(t, updates);
     if (error !== 0) xen_refused(t, "an entry of a page table is refused");
     mm.nr_tables++;
     return true;
+  }
+
+  *pgd_alloc(t: Thread, mm: MmStruct): Steps<0 | Errno> {
+    const page = yield* alloc_page(t, GFP_KERNEL | __GFP_ZERO);
+    if (page === null) return err(ENOMEM);
+    mm.user_pgd = page.pfn;
+    mm.nr_tables++;
+    return 0;
+  }
+
+  *pgd_free(t: Thread, mm: MmStruct): Steps {
+    if (mm.user_pgd < 0) return;
+    yield* __free_page(t, pfn_to_page(t.k, mm.user_pgd));
+    mm.user_pgd = -1;
+    mm.nr_tables--;
   }
 
   *dup_mmap(t: Thread, mm: MmStruct): Steps {
