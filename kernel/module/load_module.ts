@@ -27,7 +27,7 @@ import { LoadInfo, MIN_BYTES, read_image } from "./image.ts";
 import { add_kallsyms } from "./kallsyms.ts";
 import { layout_sections, move_sections } from "./layout.ts";
 import { check_magic, read_modinfo, set_license } from "./modinfo.ts";
-import { find_module, Module, module_state } from "./module.ts";
+import { find_module, Module, module_state, try_module_get } from "./module.ts";
 import { module_alloc_update_bounds, module_free } from "./module_alloc.ts";
 import {
   percpu_modalloc,
@@ -99,6 +99,7 @@ function* load_image(
   if (error === 0) error = yield* take_memory(t, info, mod);
   if (error === 0) {
     yield* move_sections(t, info, mod);
+    try_module_get(t, mod); // until its init function has run
     set_license(t, mod, modinfo);
     error = yield* link(t, info, mod);
   }

@@ -2,6 +2,7 @@ import { assert, assertEquals, assertMatch } from "@std/assert";
 import { findPreset } from "../../arch/hw/presets/index.ts";
 import {
   EAGAIN,
+  EBUSY,
   EEXIST,
   ENOENT,
   ENOEXEC,
@@ -9,6 +10,8 @@ import {
   ENOSYS,
   err,
 } from "../lib/errno.ts";
+import { kthread_join, kthread_run } from "../kthread.ts";
+import { msleep } from "../timer.ts";
 import { find_vm_area, is_vmalloc_addr } from "../mm/vmalloc.ts";
 import { __free_page, alloc_page, nr_free_pages } from "../mm/page_alloc.ts";
 import { GFP_ATOMIC } from "../mm/gfp.ts";
@@ -19,9 +22,12 @@ import {
   find_module,
   module_put,
   module_state,
+  type ModuleNotifier,
+  register_module_notifier,
   TAINT_FORCED_MODULE,
   TAINT_PROPRIETARY_MODULE,
   try_module_get,
+  unregister_module_notifier,
 } from "./module.ts";
 import { module_alloc, module_free } from "./module_alloc.ts";
 import {
@@ -59,6 +65,34 @@ Deno.test("a live module has its core region alone, in the modules' range", () =
     const init = mod.sections.find(({ region }) => region === "init")!;
     assertEquals(yield* find_vm_area(t, init.addr - init.addr % 4096), null);
     yield* sys_delete_module(t, "lab_big");
+  });
+});
+
+Deno.test("a module that needs one on its way in waits for it", () => {
+  // 1. A thread loads lab_base, and sleeps in a notifier before it is live.
+  // 2. Another loads lab_user: it finds lab_call, but must not use it yet.
+  // 3. lab_base gets live, lab_user goes on.
+  withModules({ cpus: 2 }, function* (t) {
+    const order: string[] = [];
+    const slow: ModuleNotifier = function* (t, mod, state) {
+      if (state === "coming" && mod.name === "lab_base") yield* msleep(t, 50);
+      order.push(`${mod.name} ${state}`);
+    };
+    yield* register_module_notifier(t, slow);
+    const base = yield* kthread_run(
+      t,
+      (self) => sys_init_module(self, FILES.lab_base),
+      "insmod/0",
+    );
+    yield* msleep(t, 10);
+    assertEquals(find_module(t, "lab_base")!.state, "coming");
+    assertEquals(yield* sys_delete_module(t, "lab_base"), err(EBUSY));
+    assertEquals(yield* sys_init_module(t, FILES.lab_user), 0);
+    assertEquals(order, ["lab_base coming", "lab_user coming"]);
+    assertEquals(yield* kthread_join(t, base), 0);
+    yield* unregister_module_notifier(t, slow);
+    assertEquals(yield* sys_delete_module(t, "lab_user"), 0);
+    assertEquals(yield* sys_delete_module(t, "lab_base"), 0);
   });
 });
 

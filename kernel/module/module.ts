@@ -27,6 +27,7 @@ import {
 } from "../locking/rwsem.ts";
 import type { KmallocObject } from "../mm/slab.ts";
 import { PerCpu } from "../percpu.ts";
+import { WaitQueue } from "../sched/wait.ts";
 import { preempt_disable, preempt_enable, type Thread } from "../thread.ts";
 import type { Export } from "./elf.ts";
 import { KernelSymbols } from "./kernel_symbols.ts";
@@ -144,6 +145,8 @@ export class ModuleState {
   /** Each CPU's memory for per-CPU data of modules; `null` while no module has any. */
   percpu: PercpuReserve | null = null;
 
+  /** Who needs a module that is on its way in sleeps here, module_mutex held. */
+  readonly module_wq: WaitQueue;
   /** Guards the notifiers; held for reading while they are called. */
   readonly notify_rwsem: RwSemaphore;
   /** First registered, first called. */
@@ -159,6 +162,7 @@ export class ModuleState {
 
   constructor(k: Kernel) {
     this.module_mutex = new Mutex(k, "module_mutex");
+    this.module_wq = new WaitQueue(k, "module_wq");
     this.notify_rwsem = new RwSemaphore(k, "module_notify_list.rwsem");
     this.symbols = new KernelSymbols();
   }
@@ -170,7 +174,8 @@ export class ModuleState {
  *
  * Context: process.
  * Locks: takes module_notify_list.rwsem for writing; callers hold it for reading
- * and no other lock.
+ * and no other lock. `fn` must not take module_mutex: whoever has that may wait
+ * for this very module.
  */
 export function* register_module_notifier(
   t: Thread,

@@ -11,6 +11,7 @@ import { add64, addr64, sub64, type U64 } from "../lib/u64.ts";
 import { GFP_KERNEL } from "../mm/gfp.ts";
 import { kfree, kmalloc } from "../mm/slab.ts";
 import { KERN_ERR, KERN_WARNING, printk } from "../printk.ts";
+import { wait_event } from "../sched/wait.ts";
 import type { Thread } from "../thread.ts";
 import { get_le, get_le64, get_string, put_le64 } from "./access.ts";
 import {
@@ -185,7 +186,13 @@ function find_symbol(
   return null;
 }
 
-/** Notes that `user` uses `used`, and takes a reference for it, once. @returns Whether it could. */
+/**
+ * Notes that `user` uses `used`, and takes a reference for it, once. Waits for
+ * one that is on its way in; Linux gives up after 30 s, but here nothing hangs
+ * in an init function.
+ *
+ * @returns Whether it could.
+ */
 function* use_module(
   t: Thread,
   user: Module,
@@ -198,7 +205,12 @@ function* use_module(
     leave(t);
     return true;
   }
-  if (used.state !== "live" || !try_module_get(t, used)) {
+  yield* wait_event(
+    t,
+    module_state(t.k).module_wq,
+    () => used.state !== "coming",
+  );
+  if (!try_module_get(t, used)) {
     leave(t);
     return false;
   }

@@ -14,12 +14,14 @@ import { EAGAIN, EBUSY, ENOENT, err, type Errno } from "../lib/errno.ts";
 import { list_del } from "../lib/list.ts";
 import { addr64, hex64 } from "../lib/u64.ts";
 import { mutex_lock, mutex_unlock } from "../locking/mutex.ts";
+import { wake_up_all } from "../sched/wait.ts";
 import type { Thread } from "../thread.ts";
 import { free_memory, load_module } from "./load_module.ts";
 import {
   find_module,
   type Module,
   module_flags,
+  module_put,
   module_refcount,
   module_state,
   notify_modules,
@@ -79,8 +81,10 @@ export function* sys_init_module(
   }
   yield* notify_modules(t, mod, "coming");
   charge(t, 40); // do_one_initcall() without the call
-  yield* mutex_lock(t, state.module_mutex);
   mod.state = "live";
+  yield* wake_up_all(t, state.module_wq);
+  yield* mutex_lock(t, state.module_mutex);
+  module_put(t, mod); // load_module()'s
   yield* module_free(t, mod.init);
   mod.init = 0;
   mod.init_size = 0;
