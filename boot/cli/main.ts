@@ -1,6 +1,6 @@
 /**
  * `deno task boot`: the entry point. Needs no permission, except to read a
- * `--machine=` or `--disk=` file.
+ * `--machine=`, `--disk=`, `--insmod=` or `--ksyms=` file.
  */
 import { run } from "./command.ts";
 import { host } from "./host.ts";
