@@ -25,7 +25,7 @@ export function formatModules(
   return [
     `modules on ${machine.name}: ${machineText(machine)}`,
     "loads/s: modules loaded, compared and unloaded in a virtual second, all tasks together",
-    "flushes, IPIs: for each module",
+    "flushes, IPIs: for each module; mutex wait: for module_mutex, of the tasks' time",
     `${sections} sections read back: all as another linker has them`,
     "",
     ...groupedTable(first, groups),
@@ -42,19 +42,18 @@ function layerGroup(
     column("loads/s", runs, (run) => run.loads_per_s, 0),
     column("flushes", runs, (run) => run.tlb_flushes / run.ops),
     column("IPIs", runs, (run) => run.ipis / run.ops),
-    column(
-      "lock wait %",
-      runs,
-      (run) => 100 * run.lock_wait_ns / totalNs(run),
-      1,
-    ),
+    column("mutex wait %", runs, mutexPercent, 1),
   ];
   return { title, columns };
 }
 
-/** Time of the run's tasks, ns: a tick is a microsecond of a CPU, of all CPUs. */
-function totalNs({ ops, loads_per_s, threads }: ModulesRun): number {
-  return 1e9 * ops / loads_per_s * threads;
+/** Share of the tasks' time that they waited for module_mutex. */
+function mutexPercent(
+  { ops, loads_per_s, threads, locks }: ModulesRun,
+): number {
+  const mutex = locks.find(({ name }) => name === "module_mutex");
+  const tasksNs = 1e9 * ops / loads_per_s * threads;
+  return 100 * (mutex?.wait_ns ?? 0) / tasksNs;
 }
 
 function column(
