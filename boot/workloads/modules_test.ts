@@ -51,6 +51,18 @@ Deno.test("module_churn() sees a byte that is not what it should be", () => {
   );
 });
 
+Deno.test("module_churn() does not survive purges that leave TLBs alone", () => {
+  const quirks = new Set(["purge-without-flush"]);
+  const run = (vmap_quirk: ReadonlySet<string>) => {
+    const booted = boot({ params: { lazy_max: 64, vmap_quirk } });
+    return booted.run((t) =>
+      module_churn(t, { threads: 8, ops: 40, files: FILES })
+    );
+  };
+  assertEquals(run(new Set()).opsInWindow, 320);
+  assertThrows(() => run(quirks), KernelBug);
+});
+
 Deno.test("runModules() gives the same twice", () => {
   const run = () =>
     runModules({
