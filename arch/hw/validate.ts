@@ -134,6 +134,14 @@ const TLB_LEVEL: Shape = {
   ways: integer(1, 32767),
 };
 
+const XEN: Shape = {
+  trapCycles: cycles,
+  updateCycles: cycles,
+  emulateCycles: cycles,
+  validateCycles: cycles,
+  eventCycles: cycles,
+};
+
 const SHAPE: Shape = {
   name: text,
   description: text,
@@ -200,13 +208,7 @@ const SHAPE: Shape = {
     nrCpus: integer(1, MAX_CPUS),
     hashdist: flag,
   },
-  "xen?": {
-    trapCycles: cycles,
-    updateCycles: cycles,
-    emulateCycles: cycles,
-    validateCycles: cycles,
-    eventCycles: cycles,
-  },
+  "xen?": XEN,
   "sources?": sources,
 };
 
@@ -355,11 +357,25 @@ export function checkSpec(spec: MachineSpec): void {
   checkTopology(spec);
   checkMemory(spec);
   checkLayout(spec);
+  checkXen(spec);
   checkTlbLevel("tlb.l1", spec.tlb.l1);
   checkTlbLevel("tlb.l2", spec.tlb.l2);
   checkTlbLevel("tlb.large", spec.tlb.large);
   if (spec.tlb.l1.entries === 0) {
     throw new SpecError("tlb.l1.entries", "be >= 1", 0);
+  }
+}
+
+/** A file may add `xen` to a machine that has none: then all of it. */
+function checkXen({ xen, paging }: MachineSpec): void {
+  if (xen === undefined) return;
+  checkObject(xen, "xen", XEN);
+  if (paging.format !== "x86-64") {
+    throw new SpecError(
+      "paging.format",
+      'be "x86-64" with "xen"',
+      paging.format,
+    );
   }
 }
 

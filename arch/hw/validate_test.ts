@@ -350,3 +350,22 @@ Deno.test("withCpus() keeps cores per socket and validates at every size", () =>
     );
   }
 });
+
+Deno.test("validateSpec() takes a hypervisor's costs whole, and gives none to a machine without", () => {
+  assertEquals(validateSpec({ extends: "opteron-2x4" }).xen, undefined);
+  const spec = validateSpec({ extends: "xen-pv", xen: { trapCycles: 1 } });
+  assertEquals(spec.xen, { ...PRESETS["xen-pv"].xen, trapCycles: 1 });
+  for (
+    const [base, field] of [["opteron-2x4", "xen.updateCycles"], [
+      "i386-4",
+      "paging.format",
+    ]]
+  ) {
+    const xen = base === "i386-4" ? PRESETS["xen-pv"].xen : { trapCycles: 1 };
+    const error = assertThrows(
+      () => validateSpec({ extends: base, xen }),
+      SpecError,
+    );
+    assertEquals(error.field, field);
+  }
+});

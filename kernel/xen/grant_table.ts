@@ -42,7 +42,7 @@ import {
   Spinlock,
 } from "../locking/spinlock.ts";
 import { insert_pte } from "../mm/pgtable.ts";
-import { alloc_vm_area } from "../mm/vm_area.ts";
+import { alloc_vm_area, free_vm_area } from "../mm/vm_area.ts";
 import { KERN_ALERT, printk } from "../printk.ts";
 import type { Thread } from "../thread.ts";
 import { HYPERVISOR_setup_table } from "./hypercall.ts";
@@ -104,9 +104,9 @@ export function* gnttab_init(t: Thread): Steps<GnttabState> {
     BUG_ON(t, set !== 1, "grant table is mapped already");
   }
   const state = new GnttabState(t, area.addr, frames);
-  // Somebody else was faster: their list of references counts, this area stays.
   const other = xen.grants.tables.get(domid);
   if (other === undefined) xen.grants.tables.set(domid, state);
+  else yield* free_vm_area(t, area); // somebody else was faster
   leave(t);
   return other ?? state;
 }
