@@ -411,6 +411,16 @@ export {
 
 export { ioremap, ioremap_nocache, iounmap } from "./kernel/mm/ioremap.ts";
 export {
+  set_memory_nx,
+  set_memory_ro,
+  set_memory_rw,
+  set_memory_uc,
+  set_memory_wb,
+  set_memory_wc,
+  set_memory_x,
+} from "./kernel/mm/set_memory.ts";
+export { text_poke } from "./kernel/alternative.ts";
+export {
   MmStruct,
   vmalloc_to_page,
   vmalloc_to_pfn,

@@ -26,7 +26,7 @@ import { BUG_ON } from "./bug.ts";
 import { DS_PREFIX, kernel_text, LOCK_PREFIX } from "./kernel_text.ts";
 import type { Errno } from "./lib/errno.ts";
 import { type Page, pfn_to_page } from "./mm/page.ts";
-import { set_memory_nx, set_memory_ro } from "./mm/pageattr.ts";
+import { set_memory_nx, set_memory_ro } from "./mm/set_memory.ts";
 import { pfn_at } from "./mm/pgtable.ts";
 import { VM_MAP } from "./mm/vm_struct.ts";
 import { vmap, vunmap } from "./mm/vmap.ts";
@@ -45,6 +45,28 @@ const SYNC_CORE_INSTRUCTIONS = 60;
  * may be read-only. Callers do not race for the same bytes.
  *
  * Context: process; may sleep. Interrupts are off while it copies.
+ *
+ * Linux: arch/x86/kernel/alternative.c.
+ *
+ * @example
+ * ```ts
+ * import {
+ *   boot,
+ *   set_memory_ro,
+ *   text_poke,
+ *   vload,
+ *   vmalloc_exec,
+ * } from "@vmaplab/vmaplab";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const byte = boot().run(function* (t) {
+ *   const code = yield* vmalloc_exec(t, 4096);
+ *   yield* set_memory_ro(t, code, 1);
+ *   yield* text_poke(t, code + 5, new Uint8Array([0x90]));
+ *   return yield* vload(t, code + 5, 1);
+ * });
+ * assertEquals(byte, 0x90);
+ * ```
  */
 export function* text_poke(
   t: Thread,

@@ -17,7 +17,8 @@ import {
 import { keep_alias_log } from "./mm/alias_log.ts";
 import { find_aliases } from "./mm/alias_report.ts";
 import { nr_unused_pages } from "./mm/page_alloc.ts";
-import { prot_of, set_memory_ro } from "./mm/pageattr.ts";
+import { prot_of } from "./mm/pageattr.ts";
+import { set_memory_ro } from "./mm/set_memory.ts";
 import { runVm } from "./mm/vm_testing.ts";
 import { vfree, vmalloc } from "./mm/vmalloc.ts";
 import { vm_unmap_aliases } from "./mm/vmap.ts";

@@ -11,7 +11,7 @@ import { charge } from "../arch/asm.ts";
 import { ENOMEM, err, type Errno } from "./lib/errno.ts";
 import { GFP_KERNEL } from "./mm/gfp.ts";
 import { __get_free_pages, free_pages } from "./mm/get_free_pages.ts";
-import { set_memory_nx, set_memory_rw } from "./mm/pageattr.ts";
+import { set_memory_nx, set_memory_rw } from "./mm/set_memory.ts";
 import type { Thread } from "./thread.ts";
 
 /** log2 of the image's pages. */

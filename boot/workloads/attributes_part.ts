@@ -44,14 +44,14 @@ import { Mutex } from "../../kernel/locking/mutex.ts";
 import { GFP_KERNEL } from "../../kernel/mm/gfp.ts";
 import { __free_page, alloc_page } from "../../kernel/mm/page_alloc.ts";
 import { type Page, page_address } from "../../kernel/mm/page.ts";
+import { prot_of } from "../../kernel/mm/pageattr.ts";
 import {
-  prot_of,
   set_memory_ro,
   set_memory_rw,
   set_memory_uc,
   set_memory_wb,
   set_memory_wc,
-} from "../../kernel/mm/pageattr.ts";
+} from "../../kernel/mm/set_memory.ts";
 import { VM_MAP } from "../../kernel/mm/vm_struct.ts";
 import {
   vm_map_ram,

@@ -1,6 +1,6 @@
 /**
- * Attributes of kernel mappings: set_memory_uc(), set_memory_ro() and their kin
- * (arch/x86/mm/pageattr.c, 2.6.28).
+ * Attributes of kernel mappings: what set_memory_uc(), set_memory_ro() and their
+ * kin (set_memory.ts) are made of (arch/x86/mm/pageattr.c, 2.6.28).
  *
  * Before it edits an entry, change_page_attr_set_clr() calls
  * vm_unmap_aliases(): what is left of old mappings has the old attributes. At
@@ -49,7 +49,6 @@ import { GFP_KERNEL } from "./gfp.ts";
 import { __free_page, alloc_page } from "./page_alloc.ts";
 import { pageattr_state, type PageattrState } from "./pageattr_state.ts";
 import { check_aliases } from "./pageattr_check.ts";
-import { free_memtype, reserve_memtype } from "./pat.ts";
 import { vm_unmap_aliases } from "./vmap.ts";
 
 const CHANGE_PAGE_ATTR_SET_CLR = ksym("change_page_attr_set_clr");
@@ -59,9 +58,7 @@ const CPA_FLUSH_RANGE = ksym("cpa_flush_range");
 const __CPA_FLUSH_RANGE = ksym("__cpa_flush_range");
 
 /** Bits of the memory type, _PAGE_CACHE_MASK. */
-const PROT_CACHE = PROT_PCD | PROT_PWT;
-/** The type that set_memory_uc() asks for. */
-const PROT_CACHE_UC_MINUS = PROT_PCD;
+export const PROT_CACHE = PROT_PCD | PROT_PWT;
 /** mk_pte and store of one entry of a table that a large page is split into. */
 const SPLIT_INSTRUCTIONS = 6;
 /** Offset, test and descent for one level, as in pgtable.ts. */
@@ -148,7 +145,7 @@ function direct_start(k: Kernel): number {
 }
 
 /** Frame of `vaddr`, if that is in the direct map; else -1. */
-function direct_pfn(k: Kernel, vaddr: number): number {
+export function direct_pfn(k: Kernel, vaddr: number): number {
   const { pageBytes } = k.machine.memory;
   const pfn = Math.floor((vaddr - direct_start(k)) / pageBytes);
   return pfn >= 0 && pfn < k.bootmem.max_low_pfn ? pfn : -1;
@@ -370,105 +367,4 @@ function* cpa_flush_range(t: Thread, numpages: number, cache: boolean): Steps {
     charge_cycles(t, lines * spec.cache.hitCycles);
   }
   leave(t);
-}
-
-/** change_page_attr_set_clr() under the name that the caller knows. */
-function* change(
-  t: Thread,
-  name: string,
-  addr: number,
-  numpages: number,
-  set: number,
-  clear: number,
-): Steps<0 | Errno> {
-  enter(t, ksym(name));
-  const error = yield* change_page_attr_set_clr(t, addr, numpages, set, clear);
-  leave(t);
-  return error;
-}
-
-/** Claims pages of the direct map for a type, then sets it. */
-function* change_type(
-  t: Thread,
-  name: string,
-  addr: number,
-  numpages: number,
-  type: number,
-): Steps<0 | Errno> {
-  const pfn = direct_pfn(t.k, addr);
-  if (t.k.arch !== "x86" || pfn < 0) return err(EINVAL);
-  const error = yield* reserve_memtype(t, pfn, numpages);
-  if (error !== 0) return error;
-  return yield* change(t, name, addr, numpages, type, 0);
-}
-
-/**
- * Makes pages of the direct map uncached.
- *
- * @returns 0; -EINVAL if they are not write-back or not of the direct map.
- */
-export function set_memory_uc(
-  t: Thread,
-  addr: number,
-  numpages: number,
-): Steps<0 | Errno> {
-  return change_type(t, "set_memory_uc", addr, numpages, PROT_CACHE_UC_MINUS);
-}
-
-/** Makes pages of the direct map write-combining; see {@linkcode set_memory_uc}. */
-export function set_memory_wc(
-  t: Thread,
-  addr: number,
-  numpages: number,
-): Steps<0 | Errno> {
-  return change_type(t, "set_memory_wc", addr, numpages, PROT_PWT);
-}
-
-/** Makes pages of the direct map write-back again, as all memory is to begin with. */
-export function* set_memory_wb(
-  t: Thread,
-  addr: number,
-  numpages: number,
-): Steps<0 | Errno> {
-  const pfn = direct_pfn(t.k, addr);
-  if (t.k.arch !== "x86" || pfn < 0) return err(EINVAL);
-  const error = yield* free_memtype(t, pfn, numpages);
-  if (error !== 0) return error;
-  return yield* change(t, "set_memory_wb", addr, numpages, 0, PROT_CACHE);
-}
-
-/** Allows instruction fetch. */
-export function set_memory_x(
-  t: Thread,
-  addr: number,
-  numpages: number,
-): Steps<0 | Errno> {
-  return change(t, "set_memory_x", addr, numpages, 0, PROT_NX);
-}
-
-/** Forbids instruction fetch. */
-export function set_memory_nx(
-  t: Thread,
-  addr: number,
-  numpages: number,
-): Steps<0 | Errno> {
-  return change(t, "set_memory_nx", addr, numpages, PROT_NX, 0);
-}
-
-/** Forbids stores, through the direct map too. */
-export function set_memory_ro(
-  t: Thread,
-  addr: number,
-  numpages: number,
-): Steps<0 | Errno> {
-  return change(t, "set_memory_ro", addr, numpages, 0, PROT_WRITE);
-}
-
-/** Allows stores, through the direct map too. */
-export function set_memory_rw(
-  t: Thread,
-  addr: number,
-  numpages: number,
-): Steps<0 | Errno> {
-  return change(t, "set_memory_rw", addr, numpages, PROT_WRITE, 0);
 }

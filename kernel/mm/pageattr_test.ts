@@ -18,8 +18,8 @@ import { alias_line, find_aliases } from "./alias_report.ts";
 import { GFP_KERNEL } from "./gfp.ts";
 import { __free_page, alloc_page } from "./page_alloc.ts";
 import { type Page, page_address } from "./page.ts";
+import { prot_of } from "./pageattr.ts";
 import {
-  prot_of,
   set_memory_nx,
   set_memory_ro,
   set_memory_rw,
@@ -27,7 +27,7 @@ import {
   set_memory_wb,
   set_memory_wc,
   set_memory_x,
-} from "./pageattr.ts";
+} from "./set_memory.ts";
 import { pageattr_state } from "./pageattr_state.ts";
 import { runVm, type VmOptions } from "./vm_testing.ts";
 import { vfree, vmalloc } from "./vmalloc.ts";
