@@ -43,3 +43,19 @@ Deno.test("--disk-driver=blkfront goes with Xen and with the workloads on a disk
     assertThrows(() => parse(...args), UsageError, message);
   }
 });
+
+Deno.test("--pcap goes with the workload xen", () => {
+  const xen = ["--workload=xen", "--machine=xen-pv"];
+  assertEquals(parse(...xen).pcap, null);
+  assertEquals(parse(...xen, "--pcap=a.pcap").pcap, "a.pcap");
+  assertThrows(
+    () => parse(...xen, "--pcap="),
+    UsageError,
+    "Cannot use --pcap as it must be the path of a file",
+  );
+  assertThrows(
+    () => parse("--workload=all", "--pcap=a.pcap"),
+    UsageError,
+    "Cannot use --pcap as it goes with --workload=xen alone",
+  );
+});

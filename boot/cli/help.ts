@@ -34,6 +34,9 @@ Usage: deno task boot [OPTION]...
   --disk-driver=NAME   ${DISK_DRIVERS.join(", ")}: who reads the disk of the xfs
                        workloads, the kernel from its memory (default), or on
                        Xen domain 0, over a ring and granted pages
+  --pcap=FILE          for the xen workload: frames that the network front ends
+                       carry, each compared when it comes back (default: made
+                       up)
   --path=/DIR          for the xfs workloads: directory to list (default /), or
                        with directories to look names up in (default: /tree of
                        the image that is built in, / of others)

@@ -39,6 +39,8 @@ export interface BootCommand {
   readonly disk: string | null;
   /** Who reads it. */
   readonly diskDriver: DiskDriver;
+  /** File with frames for the network front ends; `null` = they are made up. */
+  readonly pcap: string | null;
   /** Directory on the disk; `null` = the workload's own choice. */
   readonly path: string | null;
   /** Files with modules to load, in order. */
@@ -94,6 +96,7 @@ const VALUE_FLAGS = [
   "api",
   "disk",
   "disk-driver",
+  "pcap",
   "path",
   "insmod",
   "ksyms",
@@ -113,6 +116,7 @@ const WORKLOADS_OF: Partial<Record<ValueFlag, readonly Workload[]>> = {
   api: ["map-touch-unmap"],
   disk: ["xfs-large-dir", "xfs-ls"],
   "disk-driver": ["xfs-large-dir", "xfs-ls"],
+  pcap: ["xen"],
   path: ["xfs-large-dir", "xfs-ls"],
   insmod: ["map-touch-unmap", "xfs-large-dir", "xfs-ls", "modules", "none"],
 };
@@ -157,8 +161,9 @@ export function parseOptions(args: readonly string[], io: Io): Command {
     pages,
     ops: integer("--ops", only(flags, "ops"), 1, MAX_OPS),
     api: api === null ? null : oneOf("--api", api, APIS),
-    disk: disk(flags),
+    disk: file(flags, "disk"),
     diskDriver: diskDriver(flags, spec),
+    pcap: file(flags, "pcap"),
     path: path(flags),
     insmod: insmod(flags),
     ksyms: ksyms(flags),
@@ -334,9 +339,9 @@ function checkGoesWith(flags: Flags, workload: Workload): void {
   }
 }
 
-function disk(flags: Flags): string | null {
-  const value = only(flags, "disk");
-  if (value === "") throw badValue("--disk", "be the path of a file", value);
+function file(flags: Flags, name: "disk" | "pcap"): string | null {
+  const value = only(flags, name);
+  if (value === "") throw badValue(`--${name}`, "be the path of a file", value);
   return value;
 }
 

@@ -28,6 +28,7 @@ Deno.test("parseOptions() of nothing is the mixed run, then the benchmark of 200
     api: null,
     disk: null,
     diskDriver: "brd",
+    pcap: null,
     insmod: [],
     ksyms: null,
     path: null,

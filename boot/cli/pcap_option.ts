@@ -1,5 +1,7 @@
 /** `--pcap=`: a file with frames to send. */
 import { type Capture, parsePcap, PcapError } from "../pcap.ts";
+import { ETH_FRAME_LEN, ETH_HLEN } from "../../kernel/drivers/xen/netfront.ts";
+import { canSend } from "../workloads/xen_net_part.ts";
 import { type Io, ReadError } from "./io.ts";
 import { readProblem } from "./read_problem.ts";
 import { UsageError } from "./usage.ts";
@@ -8,12 +10,27 @@ import { UsageError } from "./usage.ts";
 const MAX_BYTES = 2 ** 28;
 
 /**
- * The frames of the capture file `path`.
+ * The frames of the capture file `path`, of which an interface can carry one at
+ * least.
  *
  * @param args All arguments, to show the command that would work.
  * @throws {UsageError} If the file will not do.
  */
-export async function readCapture(
+export async function readFrames(
+  path: string,
+  args: readonly string[],
+  io: Io,
+): Promise<readonly Uint8Array[]> {
+  const { frames } = await readCapture(path, args, io);
+  if (frames.some(canSend)) return frames;
+  throw new UsageError(
+    `Cannot use capture ${
+      JSON.stringify(path)
+    } as it must have a frame of ${ETH_HLEN} to ${ETH_FRAME_LEN} bytes: it has ${frames.length} frames, none of them such`,
+  );
+}
+
+async function readCapture(
   path: string,
   args: readonly string[],
   io: Io,

@@ -30,6 +30,7 @@ import {
   type XfsLsOptions,
 } from "../run_xfs.ts";
 import { readDisk } from "./disk_option.ts";
+import { readFrames } from "./pcap_option.ts";
 import type { Io } from "./io.ts";
 import { readInsmod } from "./module_option.ts";
 import type { BootCommand, Format } from "./options.ts";
@@ -186,6 +187,8 @@ async function mixedOptions(
   const { disk, directories } = await readDisk(null, args, io);
   const { labModules } = await import("../images/lab_modules.ts");
   const modules = await labModules();
+  const { pcap } = command;
+  const frames = pcap === null ? [] : await readFrames(pcap, args, io);
   return {
     workload,
     spec,
@@ -195,6 +198,7 @@ async function mixedOptions(
     disk,
     directories: directories!,
     modules,
+    frames,
   };
 }
 

@@ -23,6 +23,7 @@ import type { Kernel } from "../../kernel/kernel.ts";
 import { errname } from "../../kernel/lib/errno.ts";
 import { page_address } from "../../kernel/mm/page.ts";
 import { __free_page } from "../../kernel/mm/page_alloc.ts";
+import { KERN_INFO, printk } from "../../kernel/printk.ts";
 import type { Thread } from "../../kernel/thread.ts";
 import type { Part, PartMaker } from "./part.ts";
 import { run_exercise, XENBUS_INITCALL } from "./xen_exercise.ts";
@@ -71,8 +72,14 @@ export class XenNetPart implements Part {
   readonly counts: XenNetCounts = { frames: 0, bytes: 0 };
   readonly #frames: readonly Uint8Array[];
   readonly #echoes: readonly Uint8Array[];
-  /** By task. */
+  /** The next frame of each task. */
   readonly #next: number[] = [];
+  /** Frames that were given and are left out, since no interface can carry them. */
+  readonly #unfit: number;
+  /** Whether frames were given and nothing has been said of them yet. */
+  #given: boolean;
+  /** Frames of each task's share that it has not sent yet; all 0 if they are made up. */
+  readonly #left: number[] = [];
   readonly #vifs: Vif[] = [];
 
   /** @param frames What to send, over and over; those that {@linkcode canSend} refuses are left out. Left out or nothing: made up. */
@@ -82,17 +89,21 @@ export class XenNetPart implements Part {
     frames: readonly Uint8Array[] = [],
   ) {
     const fit = frames.filter(canSend);
+    this.#given = fit.length > 0;
+    this.#unfit = frames.length - fit.length;
     this.#frames = fit.length > 0 ? fit : madeUp(new Rng(k.params.seed));
     this.#echoes = this.#frames.map(echoed);
-    // Each task begins elsewhere.
+    // Each task begins where the one before has its share's end.
+    const start = (i: number) => Math.floor(i * this.#frames.length / tasks);
     for (let i = 0; i < tasks; i++) {
-      this.#next.push(Math.floor(i * this.#frames.length / tasks));
+      this.#next.push(start(i));
+      this.#left.push(fit.length > 0 ? start(i + 1) - start(i) : 0);
     }
   }
 
-  /** Bursts that one task needs to send every frame at least once. */
+  /** Bursts after which every frame has been sent. */
   get burstsForAll(): number {
-    return Math.ceil(this.#frames.length / BURST);
+    return Math.ceil(this.#frames.length / this.tasks / BURST);
   }
 
   *prepare(t: Thread): Steps<string | null> {
@@ -119,6 +130,7 @@ export class XenNetPart implements Part {
       yield* this.#expect(t, id, this.#echoes[(first + i) % length]);
     }
     this.#next[id] = (first + BURST) % length;
+    this.#left[id] = Math.max(0, this.#left[id] - BURST);
     leave(t);
   }
 
@@ -138,6 +150,7 @@ export class XenNetPart implements Part {
   }
 
   *finish(t: Thread): Steps {
+    yield* this.#send_rest(t);
     for (let id = 0; id < this.tasks; id++) {
       const { front, back } = this.#vifs[id];
       const errors = front.counts.tx_errors + front.counts.rx_errors +
@@ -146,6 +159,20 @@ export class XenNetPart implements Part {
       yield* vif_detach(t, this.#vifs[id]);
     }
     this.#vifs.length = 0;
+  }
+
+  /** Frames that were given are all sent once, however short the time was. */
+  *#send_rest(t: Thread): Steps {
+    if (!this.#given) return;
+    this.#given = false; // once
+    for (let id = 0; id < this.tasks; id++) {
+      while (this.#left[id] > 0) yield* this.step(t, id);
+    }
+    printk(
+      t,
+      KERN_INFO,
+      `xen-net: ${this.#frames.length} frames given came back byte by byte, ${this.#unfit} are not of ${ETH_HLEN} to ${ETH_FRAME_LEN} bytes`,
+    );
   }
 }
 
