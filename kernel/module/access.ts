@@ -161,12 +161,15 @@ export function* memzero_at(t: Thread, to: number, length: number): Steps {
 }
 
 function* zero_page(t: Thread, at: number): Steps {
-  const { pageBytes } = t.machine.memory;
-  yield* vstore(t, at, 4, 1);
+  const { memory } = t.machine;
   const pfn = pfn_at(t.k, at);
-  if (pfn >= 0) t.machine.memory.zero(pfn);
+  const first = yield* vload(t, at, 4);
+  // Of a frame that was never written there is nothing to zero, and no need to back it.
+  if (first === 0 && pfn >= 0 && memory.peek(pfn)?.words == null) return;
+  yield* vstore(t, at, 4, 1);
+  if (pfn >= 0) memory.zero(pfn);
   if ((yield* vload(t, at, 4)) === 0) return;
-  for (let i = 0; i < pageBytes; i += 4) yield* vstore(t, at + i, 4, 0);
+  for (let i = 0; i < memory.pageBytes; i += 4) yield* vstore(t, at + i, 4, 0);
 }
 
 /** Copies kernel memory out for whoever looks on: a loop of loads. Context: any. */

@@ -5,7 +5,8 @@
  *     deno run -A tests/modules/build.ts
  */
 
-const NAMES = ["lab_base", "lab_user", "lab_percpu", "lab_big"];
+/** Names of the modules. */
+export const NAMES = ["lab_base", "lab_user", "lab_percpu", "lab_big"] as const;
 const FLAGS = [
   "-c",
   "-O2",
@@ -24,7 +25,8 @@ const FLAGS = [
 
 const here = new URL("./", import.meta.url);
 
-async function compile(name: string): Promise<Uint8Array> {
+/** The object that the compiler makes of `name`. */
+export async function compile(name: string): Promise<Uint8Array> {
   const object = await Deno.makeTempFile({ suffix: ".o" });
   const source = new URL(`${name}.c`, here).pathname;
   const { success, stderr } = await new Deno.Command("gcc", {
