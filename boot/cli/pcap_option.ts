@@ -1,6 +1,9 @@
 /** `--pcap=`: a file with frames to send. */
 import { type Capture, parsePcap, PcapError } from "../pcap.ts";
-import { ETH_FRAME_LEN, ETH_HLEN } from "../../kernel/drivers/xen/netfront.ts";
+import {
+  ETH_FRAME_LEN,
+  ETH_HLEN,
+} from "../../kernel/drivers/xen/netfront_io.ts";
 import { canSend } from "../workloads/xen_net_part.ts";
 import { type Io, ReadError } from "./io.ts";
 import { readProblem } from "./read_problem.ts";

@@ -13,7 +13,7 @@ import {
   ETH_HLEN,
   netfront_receive,
   netfront_send,
-} from "../../kernel/drivers/xen/netfront.ts";
+} from "../../kernel/drivers/xen/netfront_io.ts";
 import {
   type Vif,
   vif_attach,

@@ -36,7 +36,7 @@ import {
   writeRequest,
   writeResponse,
 } from "./blkif.ts";
-import { netfront_receive, netfront_send } from "./netfront.ts";
+import { netfront_receive, netfront_send } from "./netfront_io.ts";
 import {
   NETTXF_more_data,
   readTxResponse,

@@ -11,7 +11,7 @@ import { __free_page } from "../../mm/page_alloc.ts";
 import type { Thread } from "../../thread.ts";
 import { mismatch } from "./copy.ts";
 import { echoed } from "./echo_peer.ts";
-import { netfront_receive, netfront_send } from "./netfront.ts";
+import { netfront_receive, netfront_send } from "./netfront_io.ts";
 import { type Vif, vif_attach, vif_detach } from "./xen_devices.ts";
 
 function run<T>(fn: (t: Thread) => Steps<T>, cpus = 4) {

@@ -65,7 +65,7 @@ import {
   HYPERVISOR_unmap_grant_ref,
 } from "../../xen/hypercall.ts";
 import { copy_over } from "./copy.ts";
-import { ETH_FRAME_LEN, ETH_HLEN } from "./netfront.ts";
+import { ETH_FRAME_LEN, ETH_HLEN } from "./netfront_io.ts";
 import {
   NETIF_RSP_ERROR,
   NETIF_RSP_OKAY,

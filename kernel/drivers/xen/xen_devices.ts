@@ -13,11 +13,14 @@ import { EBUSY, ENODEV, err, type Errno } from "../../lib/errno.ts";
 import { KERN_ERR, KERN_INFO, printk } from "../../printk.ts";
 import { wait_event } from "../../sched/wait.ts";
 import type { Thread } from "../../thread.ts";
-import { Blkback, blkback } from "./blkback.ts";
-import { blkfront, BlkfrontInfo, MINORS, XENVBD_MAJOR } from "./blkfront.ts";
+import { blkback } from "./blkback.ts";
+import { Blkback } from "./blkback_io.ts";
+import { blkfront, MINORS, XENVBD_MAJOR } from "./blkfront.ts";
+import { BlkfrontInfo } from "./blkfront_io.ts";
 import { echo_peer } from "./echo_peer.ts";
 import { Netback, netback, type NetPeer } from "./netback.ts";
-import { Netfront, netfront } from "./netfront.ts";
+import { netfront } from "./netfront.ts";
+import { Netfront } from "./netfront_io.ts";
 import {
   type DevicePaths,
   toolstack_attach,
