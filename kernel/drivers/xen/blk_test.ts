@@ -1,17 +1,20 @@
 import { assert, assertEquals } from "@std/assert";
 import type { Steps } from "../../../arch/asm.ts";
-import { vload } from "../../../arch/asm.ts";
+import { vload, vstore } from "../../../arch/asm.ts";
 import { findPreset } from "../../../arch/hw/presets/index.ts";
 import { withCpus } from "../../../arch/hw/validate.ts";
 import { boot } from "../../../boot/boot.ts";
 import {
   bio_add_page,
   bio_alloc,
+  bio_endio,
   bio_put,
   READ,
   WRITE,
 } from "../../block/bio.ts";
-import { submit_bio } from "../../block/blk_core.ts";
+import { blk_queue_make_request, submit_bio } from "../../block/blk_core.ts";
+import { AddressSpace } from "../../mm/filemap.ts";
+import { msleep } from "../../timer.ts";
 import type { BlockDevice } from "../../block/block_device.ts";
 import { kthread_join, kthread_run } from "../../kthread.ts";
 import { EBUSY, EIO, ENOMEM, err } from "../../lib/errno.ts";
@@ -188,5 +191,46 @@ Deno.test("sixteen disks at most, and each has its own ring", () => {
     }
     for (const vbd of vbds) yield* vbd_detach(t, vbd);
     yield* brd_free(t, brd);
+  });
+});
+
+/** A disk that can be written: its bytes lie in host memory. */
+function writable(t: Thread, sectors: number): BlockDevice {
+  const bytes = new Uint8Array(sectors * 512);
+  const { memory } = t.machine;
+  const queue = blk_queue_make_request(t, function* (t, _q, bio) {
+    let at = bio.bi_sector * 512;
+    for (
+      const { bv_page, bv_offset, bv_len } of bio.bi_io_vec.slice(
+        0,
+        bio.bi_vcnt,
+      )
+    ) {
+      const piece = bytes.subarray(at, at + bv_len);
+      const from = bv_page.pfn * PAGE_SIZE + bv_offset;
+      if (bio.bi_rw === WRITE) memory.readBytes(from, piece);
+      else memory.writeBytes(from, piece);
+      at += bv_len;
+    }
+    yield* msleep(t, 2);
+    yield* bio_endio(t, bio, 0);
+  });
+  const mapping = new AddressSpace(t.k, "w");
+  return { name: "w", sectors, hardsect_size: 512, queue, mapping };
+}
+
+Deno.test("what is written through blkfront is on the disk behind it", () => {
+  run(function* (t) {
+    const vbd = (yield* vbd_attach(t, writable(t, 64))) as Vbd;
+    const [a, b] = yield* take_pages(t, 2);
+    yield* vstore(t, page_address(t.k, a) + 512, 4, 0xcafe0001);
+    yield* vstore(t, page_address(t.k, a) + 1020, 4, 0xcafe0002);
+    const bdev = vbd.bdev;
+    assertEquals(yield* transfer(t, bdev, WRITE, 63, [[a, 512, 512]]), 0);
+    assertEquals(yield* transfer(t, bdev, READ, 63, [[b, 1024, 512]]), 0);
+    const at = page_address(t.k, b) + 1024;
+    assertEquals(yield* vload(t, at, 4), 0xcafe0001);
+    assertEquals(yield* vload(t, at + 508, 4), 0xcafe0002);
+    yield* vbd_detach(t, vbd);
   });
 });
