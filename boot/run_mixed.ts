@@ -13,6 +13,7 @@ import { DEFAULT_PARAMS } from "../kernel/params.ts";
 import { boot, type BootedMachine } from "./boot.ts";
 import { machineResult, type MachinesOptions } from "./each_machine.ts";
 import type { Initcall } from "./host_door.ts";
+import { insmod } from "./insmod.ts";
 import type { LabModuleName } from "./images/lab_modules.ts";
 import type { ListedDirectory } from "./images/listed.ts";
 import { roundNs } from "./measure.ts";
@@ -108,6 +109,7 @@ export function runMixed(options: MixedOptions): BootResult<MixedRun> {
     onLog: options.onLog,
   });
   options.onProgress?.(0, 1, workload);
+  if (options.insmod !== undefined) insmod(booted, options.insmod);
   const run = measure(booted, options, makers);
   options.onProgress?.(1, 1, workload);
   return {

@@ -199,6 +199,7 @@ async function mixedOptions(
     directories: directories!,
     modules,
     frames,
+    insmod: await readInsmod(command.insmod, command.ksyms, args, io),
   };
 }
 
