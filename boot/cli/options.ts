@@ -118,7 +118,6 @@ const WORKLOADS_OF: Partial<Record<ValueFlag, readonly Workload[]>> = {
   "disk-driver": ["xfs-large-dir", "xfs-ls"],
   pcap: ["xen"],
   path: ["xfs-large-dir", "xfs-ls"],
-  insmod: ["map-touch-unmap", "xfs-large-dir", "xfs-ls", "modules", "none"],
 };
 /** Values of each flag, in order; empty = it was not given. */
 type Flags = Record<ValueFlag, string[]> & Record<"quiet" | "help", boolean>;
@@ -155,7 +154,7 @@ export function parseOptions(args: readonly string[], io: Io): Command {
     params: { ...params, vmap: layers[0] },
     commandLine,
     workload,
-    mixed: named === null && flags.insmod.length === 0,
+    mixed: named === null,
     layers,
     threads,
     pages,
