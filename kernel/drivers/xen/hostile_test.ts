@@ -19,6 +19,9 @@ import {
 import { GFP_KERNEL, GFP_NOIO } from "../../mm/gfp.ts";
 import { type Page, page_address } from "../../mm/page.ts";
 import { __free_page, alloc_page } from "../../mm/page_alloc.ts";
+import { free_vm_area, get_vm_area } from "../../mm/vm_area.ts";
+import { VM_MAP, type VmStruct } from "../../mm/vm_struct.ts";
+import type { KernelParams } from "../../params.ts";
 import type { Thread } from "../../thread.ts";
 import { msleep } from "../../timer.ts";
 import { notify_remote_via_evtchn, nr_evtchns } from "../../xen/events.ts";
@@ -72,8 +75,11 @@ import { xenbus_write } from "./xenstore.ts";
 
 const SECTORS = 1024;
 
-function run<T>(fn: (t: Thread) => Steps<T>) {
-  const booted = boot({ spec: withCpus(findPreset("xen-pv"), 4) });
+function run<T>(
+  fn: (t: Thread) => Steps<T>,
+  params: Partial<KernelParams> = {},
+) {
+  const booted = boot({ spec: withCpus(findPreset("xen-pv"), 4), params });
   booted.run(fn);
   return booted.dmesg().map((line) => line.replace(/^\[.*?\] /, ""));
 }
@@ -425,4 +431,61 @@ Deno.test("an interface is lost, not hung, when either end's counters cannot be"
       })
     );
   }
+});
+
+Deno.test("without memory or addresses a device does not come, and leaves nothing behind", () => {
+  run(function* (t) {
+    const brd = brd_alloc(t, "ram0", parseImage([new Uint8Array(4096)]));
+    const devices = [
+      { attach: (t: Thread) => vbd_attach(t, brd), detach: vbd_detach },
+      { attach: (t: Thread) => vif_attach(t), detach: vif_detach },
+    ];
+    for (const { attach, detach } of devices) {
+      // Once with all it takes, so that what stays is there.
+      yield* detach(t, (yield* attach(t)) as Vbd & Vif);
+      const before = yield* state(t);
+      let refused = 0;
+      for (const forGood of [false, true]) {
+        for (let n = 1, left = 0; left <= 0; n++) {
+          left = n;
+          t.k.pages.should_fail = () => {
+            left--;
+            return left === 0 || (forGood && left < 0);
+          };
+          const device = yield* attach(t);
+          t.k.pages.should_fail = null;
+          if (typeof device !== "number") {
+            yield* detach(t, device as Vbd & Vif);
+          } else {
+            assertEquals(device, err(ENODEV));
+            refused++;
+          }
+          assertEquals(yield* state(t), before);
+        }
+      }
+      // Every address is taken, but for a few stretches given back.
+      for (const free of [0, 1, 2, 3, 8]) {
+        const areas: VmStruct[] = [];
+        for (const size of [128, 16, 1]) {
+          for (;;) {
+            const area = yield* get_vm_area(t, size * 4096, VM_MAP);
+            if (area === null) break;
+            areas.push(area);
+          }
+        }
+        for (let i = 0; i < free; i++) yield* free_vm_area(t, areas.shift()!);
+        const device = yield* attach(t);
+        if (typeof device !== "number") {
+          yield* detach(t, device as Vbd & Vif);
+        } else {
+          assertEquals(device, err(ENODEV));
+          refused++;
+        }
+        for (const area of areas) yield* free_vm_area(t, area);
+        assertEquals(yield* state(t), before);
+      }
+      assert(refused >= 4);
+    }
+    yield* brd_free(t, brd);
+  }, { vmalloc_bytes: 4 * 2 ** 20 });
 });
