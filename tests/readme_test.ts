@@ -14,6 +14,7 @@ Deno.test({
       new URL("../README.md", import.meta.url),
     );
     const sample = /```text\n([\s\S]*?)```/.exec(readme)![1].trimEnd();
+    // To bring it up to date: deno run -R -W docs/readme_sample.ts --write
     const io = new FakeIo();
     await run([], io, RUNNERS);
     const printed = io.stdout.split("\n");

@@ -10,7 +10,7 @@ export class PageattrState {
   /** Guards `non_wb`. */
   readonly memtype_lock: Spinlock;
   /** Frames of memory that are not write-back: PageNonWB. */
-  readonly non_wb = new Set<number>();
+  readonly non_wb: Set<number> = new Set();
 
   // Fixed after init: quirks.
   /** Lazily unmapped aliases are left alone. */
