@@ -75,7 +75,7 @@ export class MmStruct {
   /** Further `PROT_*` bits of entries that point at tables: user access. */
   table_prot = 0;
   /** Second root table, of the user half alone, for user mode on Xen; -1 = none. */
-  user_pgd = -1;
+  user_pgd: number = -1;
   /** Known to the hypervisor as a tree of page tables. */
   pinned = false;
 
