@@ -7,6 +7,10 @@ import {
   PROT_PWT,
   PROT_WRITE,
 } from "../../arch/hw/pte.ts";
+import type { Cpu } from "../../arch/sim/cpu.ts";
+import type { Engine } from "../../arch/sim/engine.ts";
+import type { Policy } from "../../arch/sim/policy.ts";
+import { Rng } from "../../arch/sim/random.ts";
 import { findPreset } from "../../arch/hw/presets/index.ts";
 import { KernelBug } from "../bug.ts";
 import { EFAULT, EINVAL } from "../lib/errno.ts";
@@ -240,4 +244,74 @@ Deno.test("alias_line() of what nobody has recorded says so", () => {
     assertEquals(alias.vaddr, addr);
     assert(alias_line(t.k, alias).endsWith("mapped by an unknown caller"));
   });
+});
+
+/** Any CPU that is due soon, by seed: orders that exact time never gives. */
+class Jitter implements Policy {
+  readonly #random: Rng;
+
+  constructor(seed: number) {
+    this.#random = new Rng(seed);
+  }
+
+  pick(engine: Engine): Cpu | null {
+    const first = engine.queue.keyOf(engine.queue.first());
+    if (first === Infinity) return null;
+    const due = engine.cpus.filter((c) =>
+      engine.queue.keyOf(c.id) < first + 20000
+    );
+    return due[this.#random.below(due.length)];
+  }
+
+  horizon(): number {
+    return -Infinity;
+  }
+}
+
+/** Three CPUs that change pages of one large page, and a fourth that reads them. */
+function changers(seed: number, names: string[] = []): number {
+  const options: VmOptions = {
+    cpus: 4,
+    params: { pageattr_quirk: new Set(names) },
+    engine: { policy: new Jitter(seed), runAheadCycles: 0 },
+  };
+  return run(function* (t) {
+    keep_alias_log(t.k);
+    const taken: { page: Page; addr: number }[] = [];
+    for (let i = 0; i < 3; i++) taken.push(yield* take(t));
+    const threads: Thread[] = [];
+    for (let cpu = 0; cpu < 4; cpu++) {
+      const p = yield* kthread_create(t, function* (u) {
+        for (let i = 0; i < 4; i++) {
+          const { page, addr } = taken[cpu % 3];
+          if (cpu === 3) {
+            for (const other of taken) yield* vload(u, other.addr, 4);
+            continue;
+          }
+          yield* leave_alias(u, page);
+          const change = i % 2 === 0 ? set_memory_uc : set_memory_wc;
+          assertEquals(yield* change(u, addr, 1), 0);
+          assertEquals(yield* vload(u, addr, 4), 1);
+          assertEquals(yield* set_memory_wb(u, addr, 1), 0);
+        }
+      }, `cpa/${cpu}`);
+      kthread_bind(p, cpu);
+      yield* wake_up_process(t, p);
+      threads.push(p);
+    }
+    for (const p of threads) yield* kthread_join(t, p);
+    for (const { addr } of taken) assertEquals(prot_of(t.k, addr) & TYPE, 0);
+    return pageattr_state(t.k).splits;
+  }, options);
+}
+
+Deno.test("pages of one large page change on three CPUs in any order, which splits it once", () => {
+  for (let seed = 1; seed <= 12; seed++) assertEquals(changers(seed), 1);
+});
+
+Deno.test("no-unmap-aliases is found out in any order", () => {
+  for (let seed = 1; seed <= 5; seed++) {
+    const what = () => changers(seed, ["no-unmap-aliases"]);
+    assertThrows(what, KernelBug, "conflicting memory types");
+  }
 });
