@@ -132,6 +132,25 @@ Deno.test("set_memory_ro() of a vmalloc address takes the direct map's writing a
   }
 });
 
+Deno.test("a TLB that has not heard of stores being allowed faults once, and goes on", () => {
+  const run_on_3 = function* (t: Thread, fn: (u: Thread) => Steps<unknown>) {
+    const p = yield* kthread_create(t, fn, "other");
+    kthread_bind(p, 3);
+    yield* wake_up_process(t, p);
+    yield* kthread_join(t, p);
+  };
+  run(function* (t) {
+    const { addr } = yield* take(t);
+    yield* set_memory_ro(t, addr, 1);
+    yield* run_on_3(t, (u) => vload(u, addr, 4));
+    yield* set_memory_rw(t, addr, 1);
+    yield* run_on_3(t, (u) => vstore(u, addr, 4, 9));
+    assertEquals(yield* vload(t, addr, 4), 9);
+    const faults = t.k.machine.mmu.tlbs[3].invalidations;
+    assertEquals(faults, 1);
+  }, quirk("no-flush"));
+});
+
 Deno.test("set_memory_x() and set_memory_nx() leave the direct map alone", () => {
   run(function* (t) {
     const addr = yield* vmalloc(t, 8192);
