@@ -4,6 +4,7 @@ import { Machine } from "../arch/hw/machine.ts";
 import { DEFAULT_PRESET, findPreset } from "../arch/hw/presets/index.ts";
 import type { MachineSpec } from "../arch/hw/spec.ts";
 import { Deadlock, type EngineOptions } from "../arch/sim/engine.ts";
+import { nearest } from "../arch/sim/nearest.ts";
 import { Hypervisor } from "../arch/xen/hypervisor.ts";
 import { Kernel } from "../kernel/kernel.ts";
 import { do_page_fault } from "../kernel/mm/fault.ts";
@@ -153,6 +154,7 @@ export class BootedMachine {
  * ```
  */
 export function boot(options: BootOptions = {}): BootedMachine {
+  refuseUnknown(options);
   const params = { ...DEFAULT_PARAMS, ...options.params };
   const { spec = findPreset(DEFAULT_PRESET) } = options;
   const machine = new Machine(spec, params.seed, {
@@ -182,6 +184,32 @@ export function boot(options: BootOptions = {}): BootedMachine {
   machine.engine.start(machine.engine.cpus[0], swapper, 0);
   runUntil(machine, () => door.booted);
   return new BootedMachine(machine, kernel);
+}
+
+/** Names that {@linkcode BootOptions} has. */
+const OPTION_NAMES: Readonly<Record<keyof BootOptions, true>> = {
+  spec: true,
+  params: true,
+  layers: true,
+  initcalls: true,
+  steps: true,
+  vmallocRange: true,
+  engine: true,
+  onLog: true,
+};
+
+/** Who runs without type checks would otherwise measure another machine than asked for. */
+function refuseUnknown(options: BootOptions): void {
+  for (const name of Object.keys(options)) {
+    if (name in OPTION_NAMES) continue;
+    throw new TypeError(
+      `Cannot boot as options must be among ${
+        Object.keys(OPTION_NAMES).join(", ")
+      } (nearest is "${
+        nearest(name, Object.keys(OPTION_NAMES))
+      }"): current value is "${name}"`,
+    );
+  }
 }
 
 /** Runs the engine until pid 1 has handed control back and `done()` holds. */

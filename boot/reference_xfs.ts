@@ -5,6 +5,9 @@
  * ticks for each byte of the function's text.
  */
 
+/** The preset that stands for the machine. */
+export const REFERENCE_MACHINE = "altix-64";
+
 /** One line of a profile of 2008. */
 export interface ReferenceLine {
   readonly ticks: number;

@@ -23,14 +23,17 @@ export interface RunOptions extends MachinesOptions {
   readonly api?: MapApi | null;
 }
 
+/** Operations of each thread by default: on vmlist, and elsewhere by call. */
+export const DEFAULT_OPS = { vmlist: 1000, ram: 40_960, vmap: 8192 } as const;
+
 /**
  * Operations of each thread by default. A layer that purges lazily needs
  * several purges for an average: at one thread one comes every 33 blocks, 8448
  * operations of 4 pages. One that flushes every time is the same each time.
  */
 function defaultOps(api: MapApi, layer: string): number {
-  if (layer === "vmlist") return 1000;
-  return api === "ram" ? 40_960 : 8192;
+  if (layer === "vmlist") return DEFAULT_OPS.vmlist;
+  return DEFAULT_OPS[api];
 }
 
 /**

@@ -18,7 +18,6 @@ import {
 import { kernelTextBytes, textBytes } from "./reference_xfs.ts";
 import type {
   BootResult,
-  LoadedLine,
   NamedInode,
   ProfileLine,
   XfsLargeDirRun,
@@ -192,6 +191,7 @@ function measure(
   const profile = tickProfileBetween(start!, end!);
   const locks = locksBetween(start!, end!);
   const ticks = profile.reduce((sum, line) => sum + line.ticks, 0);
+  const ia64 = kernel.arch === "ia64"; // whose text sizes are known
   const text = kernelTextBytes(vmap);
   const seconds = machine.toNs(measured.windowCycles) / 1e9;
   const buf_map = kernel.params.xfs_buf_map ?? defaultBufMap(vmap);
@@ -211,8 +211,11 @@ function measure(
     tlb_flushes: end!.tlbFlushes - start!.tlbFlushes,
     ipis: end!.ipis - start!.ipis,
     lock_wait_ns: roundNs(locks.reduce((sum, l) => sum + l.wait_ns, 0)),
-    total_load: text === null ? null : roundLoad(ticks / text),
-    profile: profile.map((line) => loaded(line, vmap)),
+    total_load: ia64 && text !== null ? roundLoad(ticks / text) : null,
+    profile: profile.map((line) => ({
+      ...line,
+      load: ia64 ? loadOf(line, vmap) : null,
+    })),
     locks,
   };
 }
@@ -252,9 +255,10 @@ function directoriesOf(options: XfsLargeDirOptions): ListedDirectory[] {
   );
 }
 
-function loaded(line: ProfileLine, vmap: string): LoadedLine {
-  const size = textBytes(line.symbol, vmap);
-  return { ...line, load: size === null ? null : roundLoad(line.ticks / size) };
+/** Ticks over the size that the function had in the ia64 kernel of 2008; `null` = not known. */
+function loadOf({ symbol, ticks }: ProfileLine, vmap: string): number | null {
+  const size = textBytes(symbol, vmap);
+  return size === null ? null : roundLoad(ticks / size);
 }
 
 /** As many decimals as `readprofile` has. */

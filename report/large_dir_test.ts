@@ -49,7 +49,8 @@ ticks  symbol          load       %  2008 %
   590  _write_lock   6.1458   59.00   59.08
   390  default_idle  0.8705   39.00   39.15
    20  others (1)         -    2.00       -
-vmap layer and TLB flushes: 12.34 % of what was not idle
+vmap layer and TLB flushes, with the interrupts that timer ticks do not see and without
+waits for locks: 12.34 % of what was not idle
 `,
   );
   assertEquals(formatReadprofile(run, "opteron-2x4").includes("2008 %"), false);

@@ -30,10 +30,11 @@ export function formatProfile(run: MeasuredRun, top = 10): string {
     ...shown,
   ];
   if (rest.length > 0) {
+    const ticks = sum(rest.map(({ ticks }) => ticks));
     rows.push({
       symbol: `others (${rest.length})`,
-      ticks: sum(rest.map(({ ticks }) => ticks)),
-      percent: sum(rest.map(({ percent }) => percent)),
+      ticks,
+      percent: 100 * ticks / total,
     });
   }
   return [

@@ -3,13 +3,12 @@
  * load. Beside it, where the same was measured in 2008, each symbol's share
  * then.
  */
-import { referenceProfile } from "../boot/reference_xfs.ts";
+import { REFERENCE_MACHINE, referenceProfile } from "../boot/reference_xfs.ts";
 import type { XfsLargeDirRun } from "../boot/results.ts";
 import { alignColumns, type Column } from "./columns.ts";
 import { runTitle } from "./profile.ts";
 
-/** The machine and the number of threads of 2008. */
-const REFERENCE_MACHINE = "altix-64";
+/** The number of threads of 2008. */
 const REFERENCE_THREADS = 64;
 
 interface Row {
@@ -31,20 +30,22 @@ export function formatReadprofile(
 ): string {
   const shown = run.profile.slice(0, top);
   const rest = run.profile.slice(top);
+  const total = sum(run.profile.map(({ ticks }) => ticks));
   const rows: Row[] = [
     {
       symbol: "total",
-      ticks: sum(run.profile.map(({ ticks }) => ticks)),
+      ticks: total,
       percent: run.profile.length === 0 ? 0 : 100,
       load: run.total_load,
     },
     ...shown,
   ];
   if (rest.length > 0) {
+    const ticks = sum(rest.map(({ ticks }) => ticks));
     rows.push({
       symbol: `others (${rest.length})`,
-      ticks: sum(rest.map(({ ticks }) => ticks)),
-      percent: sum(rest.map(({ percent }) => percent)),
+      ticks,
+      percent: 100 * ticks / total,
       load: null,
     });
   }
@@ -69,9 +70,8 @@ export function formatReadprofile(
     `${runTitle(run)}: profile (1 tick = 1 us of one CPU)`,
     "load: ticks over the size of the function in 2008, bytes; - = not known",
     ...alignColumns(columns),
-    `vmap layer and TLB flushes: ${
-      run.vmap_percent.toFixed(2)
-    } % of what was not idle`,
+    "vmap layer and TLB flushes, with the interrupts that timer ticks do not see and without",
+    `waits for locks: ${run.vmap_percent.toFixed(2)} % of what was not idle`,
     "",
   ].join("\n");
 }

@@ -27,7 +27,13 @@ export function formatTable(result: BootResult): string {
   const workloads = unique(result.runs.map(({ workload }) => workload));
   return workloads.map((workload) => {
     const runs = result.runs.filter((run) => run.workload === workload);
-    return [...heading(result.machine, runs), "", ...body(runs), ""].join("\n");
+    return [
+      ...heading(result.machine, runs),
+      "",
+      ...body(runs),
+      ...withoutPurge(runs),
+      "",
+    ].join("\n");
   }).join("\n");
 }
 
@@ -47,6 +53,22 @@ function heading(machine: MachineResult, runs: readonly RunResult[]): string[] {
     lines.push(`ratio: ns/op of ${VANILLA} over that of ${REWRITE}`);
   }
   return lines;
+}
+
+/** A word on runs too short for what a lazy layer puts off. */
+function withoutPurge(runs: readonly RunResult[]): string[] {
+  const lazy = runs.filter(({ vmap, tlb_flushes }) =>
+    vmap !== VANILLA && tlb_flushes === 0
+  );
+  if (lazy.length === 0) return [];
+  const threads = lazy.map((run) => run.threads).join(", ");
+  return [
+    "",
+    `No flush fell into the runs of ${
+      lazy[0].vmap
+    } with ${threads} threads: too few operations for a`,
+    "figure that pays for what is put off (see --ops in --help)",
+  ];
 }
 
 /** Such as `8 CPUs, 2 sockets, 2 nodes, 2.3 GHz`. */

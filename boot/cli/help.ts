@@ -2,6 +2,7 @@
 import { PRESETS } from "../../arch/hw/presets/index.ts";
 import { QUIRKS } from "../../kernel/mm/quirks.ts";
 import { PARAMETERS } from "../params.ts";
+import { DEFAULT_OPS } from "../run.ts";
 import { DISK_DRIVERS } from "../xfs_disk.ts";
 import {
   DEFAULT_LAYERS,
@@ -27,8 +28,10 @@ Usage: deno task boot [OPTION]...
                        ${WORKLOADS.slice(3).join(", ")} (default: a mixed run
                        of several for a moment, then ${WORKLOADS[0]})
   --pages=N            pages of one mapping (default ${DEFAULT_PAGES})
-  --ops=N              operations of each thread (default: enough for several
-                       purges where a layer is lazy)
+  --ops=N              operations of each thread (default of
+                       map-touch-unmap: ${DEFAULT_OPS.vmlist} on vmlist, ${DEFAULT_OPS.ram} on
+                       rewrite, several purges; with few operations a lazy
+                       layer pays for none)
   --disk=FILE          for the xfs workloads: image of a disk, raw, gzipped, or
                        an xfs_metadump (default: a small one that is built in)
   --disk-driver=NAME   ${DISK_DRIVERS.join(", ")}: who reads the disk of the xfs

@@ -1,0 +1,10 @@
+import { assertThrows } from "@std/assert";
+import { boot, type BootOptions } from "./boot.ts";
+
+Deno.test("boot() refuses an option that it does not have", () => {
+  assertThrows(
+    () => boot({ vmallocrange: { start: 0, end: 1 } } as BootOptions),
+    TypeError,
+    'Cannot boot as options must be among spec, params, layers, initcalls, steps, vmallocRange, engine, onLog (nearest is "vmallocRange"): current value is "vmallocrange"',
+  );
+});
