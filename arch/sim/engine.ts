@@ -89,9 +89,12 @@ export type StopReason = "stopped" | "idle" | "time";
 export class Deadlock extends Error {
   /** Name shown before the message. */
   override name = "Deadlock";
+  /** What happened, as the kernel's log has it; `message` adds a line for each CPU that waits. */
+  readonly headline: string;
   /** `waiting`: the CPUs that wait, by number. */
-  constructor(message: string, readonly waiting: readonly Cpu[]) {
-    super(message);
+  constructor(headline: string, readonly waiting: readonly Cpu[]) {
+    super([headline, ...waiting.map(waitingText)].join("\n"));
+    this.headline = headline;
   }
 }
 
@@ -393,6 +396,14 @@ export class Engine {
       cpu.state === CpuState.PARKED || cpu.parkedOn !== null
     );
   }
+}
+
+/** Such as `CPU 1, kthread/3, waits in my_fn: TICKET_LOCK of my_lock, held by kthread/2 on CPU 0`. */
+function waitingText({ id, top }: Cpu): string {
+  if (top === null) return `CPU ${id} waits`;
+  const what = top.op === null ? "" : `: ${top.op.describe()}`;
+  const calls = top.backtrace().join(" < ");
+  return `CPU ${id}, ${top.name}, waits in ${calls}${what}`;
 }
 
 /** No operation may run past an interrupt that is due. */

@@ -97,6 +97,9 @@ function watch(progress: Progress, showLog: boolean, io: Io): Watch {
 }
 
 function rateLine({ count, unit }: Outcome, seconds: number): string {
+  if (count === 0) {
+    return `vmaplab: done in ${seconds.toFixed(1)} s on this host\n`;
+  }
   const rate = seconds > 0 ? Math.round(count / seconds) : 0;
   return `vmaplab: ${count} ${unit} in ${
     seconds.toFixed(1)

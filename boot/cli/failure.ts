@@ -33,7 +33,7 @@ export function oopsOf(
   if (error instanceof Deadlock) {
     const clocks = error.waiting.map((cpu) => cpu.clock);
     return {
-      headline: error.message,
+      headline: error.headline,
       atNs: clocks.length === 0 ? null : ns(Math.max(...clocks)),
       where: null,
       waiting: error.waiting.map(waitingCpu),

@@ -168,8 +168,8 @@ export async function prepare(
         const result = runners.none({ ...machines, threads: [1], ...watch });
         return {
           ...forms(result, () => formatNone(result)),
-          count: result.runs.length,
-          unit: "machines",
+          count: 0, // nothing is measured
+          unit: "operations",
         };
       };
   }
