@@ -66,13 +66,24 @@ export class SetRun implements PteRun, PtePair {
     for (let i = 0; i < count; i++) {
       const w = (index + i) * 2;
       if ((words[w] | words[w + 1]) !== 0) return i;
-      const to = pages === null ? first + i : pages[first + i].pfn;
+      const to = pages === null ? first + i : pfn_of(pages, first + i);
       format.encode(to, prot, this);
       words[w] = this.lo;
       words[w + 1] = this.hi;
     }
     return count;
   }
+}
+
+/** Frame of `pages[index]`. @throws {RangeError} If the caller has fewer. */
+function pfn_of(pages: readonly Page[], index: number): number {
+  const page = pages[index];
+  if (page !== undefined) return page.pfn;
+  throw new RangeError(
+    `Cannot map as pages must have as many as are to be mapped: current value is ${pages.length} pages, ${
+      index + 1
+    } wanted so far`,
+  );
 }
 
 /** Clears entries, whatever they are; see the file's head. */

@@ -96,6 +96,22 @@ for (const preset of ["i386-4", "xeon-2s"]) {
   });
 }
 
+Deno.test("vmap() and vm_map_ram() of more pages than the caller has is the caller's mistake", () => {
+  const message = "Cannot map as pages must have as many as are to be mapped";
+  for (const call of ["vmap", "vm_map_ram"] as const) {
+    assertThrows(
+      () =>
+        runVm({}, function* (t) {
+          const pages = yield* take_pages(t, 1);
+          if (call === "vmap") yield* vmap(t, pages, 2, VM_MAP, PROT);
+          else yield* vm_map_ram(t, pages, 2, -1, PROT);
+        }),
+      RangeError,
+      `${message}: current value is 1 pages, 2 wanted so far`,
+    );
+  }
+});
+
 Deno.test("vmalloc= moves the limits of vmalloc space", () => {
   const limits = (preset: string, vmalloc_bytes: number | null) => {
     const whole = findPreset(preset);
