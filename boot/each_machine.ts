@@ -77,7 +77,7 @@ export function eachMachine<Run extends AnyRun>(
   options.onProgress?.(total, total, "done");
   return {
     schema: RESULT_SCHEMA,
-    machine: machineResult(spec),
+    machine: machineResult(spec, params),
     seed: params.seed,
     command_line: options.commandLine ?? "",
     dmesg,
@@ -86,11 +86,16 @@ export function eachMachine<Run extends AnyRun>(
 }
 
 /** What results say of a machine. */
-export function machineResult(spec: MachineSpec): MachineResult {
+export function machineResult(
+  spec: MachineSpec,
+  { nr_cpus }: KernelParams,
+): MachineResult {
+  const cpus = cpusOf(spec);
   return {
     name: spec.name,
     description: spec.description,
-    cpus: cpusOf(spec),
+    cpus,
+    cpus_online: Math.min(cpus, nr_cpus ?? cpus),
     sockets: spec.topology.sockets,
     nodes: spec.topology.nodes,
     clock_hz: spec.clockHz,

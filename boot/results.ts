@@ -212,6 +212,8 @@ export interface MachineResult {
   readonly description: string;
   /** CPUs present. */
   readonly cpus: number;
+  /** Those of them that the kernel runs: `nr_cpus=` may leave some out. */
+  readonly cpus_online: number;
   /** CPU packages. */
   readonly sockets: number;
   /** NUMA nodes. */

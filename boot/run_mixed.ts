@@ -114,7 +114,7 @@ export function runMixed(options: MixedOptions): BootResult<MixedRun> {
   options.onProgress?.(1, 1, workload);
   return {
     schema: RESULT_SCHEMA,
-    machine: machineResult(spec),
+    machine: machineResult(spec, params),
     seed: params.seed,
     command_line: options.commandLine ?? "",
     dmesg: booted.dmesg(),

@@ -116,6 +116,7 @@ export function sampleResult<Run extends AnyRun>(
       name: "opteron-2x4",
       description: "a sample",
       cpus: 8,
+      cpus_online: 8,
       sockets: 2,
       nodes: 2,
       clock_hz: 2_300_000_000,

@@ -40,6 +40,7 @@ export function formatJson(result: BootResult<AnyRun>): string {
       name: machine.name,
       description: machine.description,
       cpus: machine.cpus,
+      cpus_online: machine.cpus_online,
       sockets: machine.sockets,
       nodes: machine.nodes,
       clock_hz: machine.clock_hz,

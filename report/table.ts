@@ -73,8 +73,9 @@ function withoutPurge(runs: readonly RunResult[]): string[] {
 
 /** Such as `8 CPUs, 2 sockets, 2 nodes, 2.3 GHz`. */
 export function machineText(machine: MachineResult): string {
+  const { cpus, cpus_online } = machine;
   return [
-    counted(machine.cpus, "CPU"),
+    (cpus_online < cpus ? `${cpus_online} of ` : "") + counted(cpus, "CPU"),
     counted(machine.sockets, "socket"),
     counted(machine.nodes, "node"),
     `${machine.clock_hz / 1e9} GHz`,

@@ -65,3 +65,20 @@ Deno.test("formatTable() marks what did not run, and stays within 100 columns", 
   ]);
   for (const vmap of layers) assert(table.includes(` ${vmap}, vm`), vmap);
 });
+
+Deno.test("formatTable() says how many of the CPUs run", () => {
+  const result = sampleResult([sampleRun("vmlist", 1, 14_000)]);
+  const machine = { ...result.machine, cpus_online: 2 };
+  assert(formatTable({ ...result, machine }).includes(": 2 of 8 CPUs, "));
+});
+
+Deno.test("formatTable() says which runs of a lazy layer have paid for no flush", () => {
+  const table = formatTable(sampleResult([
+    sampleRun("vmlist", 1, 14_000),
+    sampleRun("rewrite", 1, 600, { tlb_flushes: 0 }),
+    sampleRun("rewrite", 8, 3000),
+  ]));
+  assert(
+    table.includes("No flush fell into the runs of rewrite with threads = 1:"),
+  );
+});
