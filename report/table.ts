@@ -61,13 +61,13 @@ function withoutPurge(runs: readonly RunResult[]): string[] {
     vmap !== VANILLA && tlb_flushes === 0
   );
   if (lazy.length === 0) return [];
-  const threads = lazy.map((run) => run.threads).join(", ");
+  const threads = lazy.map((run) => run.threads).join(",");
   return [
     "",
     `No flush fell into the runs of ${
       lazy[0].vmap
-    } with ${threads} threads: too few operations for a`,
-    "figure that pays for what is put off (see --ops in --help)",
+    } with threads = ${threads}: too few`,
+    "operations for a figure that pays for what is put off (see --ops in --help)",
   ];
 }
 
