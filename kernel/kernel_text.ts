@@ -8,10 +8,11 @@
  */
 import type { Steps } from "../arch/asm.ts";
 import { charge } from "../arch/asm.ts";
+import { BUG_ON } from "./bug.ts";
 import { ENOMEM, err, type Errno } from "./lib/errno.ts";
 import { GFP_KERNEL } from "./mm/gfp.ts";
 import { __get_free_pages, free_pages } from "./mm/get_free_pages.ts";
-import { set_memory_nx, set_memory_rw } from "./mm/set_memory.ts";
+import { set_memory_rw } from "./mm/set_memory.ts";
 import type { Thread } from "./thread.ts";
 
 /** log2 of the image's pages. */
@@ -84,8 +85,8 @@ export function* free_kernel_text(t: Thread): Steps {
   if (text === null) return;
   t.k.text = null;
   if (text.read_only) {
-    yield* set_memory_rw(t, text.start, text.nr_pages);
-    yield* set_memory_nx(t, text.rodata_start, text.nr_rodata_pages);
+    const error = yield* set_memory_rw(t, text.start, text.nr_pages);
+    BUG_ON(t, error !== 0, "the image's pages stay read-only");
   }
   yield* free_pages(t, text.start, TEXT_ORDER);
 }

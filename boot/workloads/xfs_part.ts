@@ -3,7 +3,7 @@ import type { Steps } from "../../arch/asm.ts";
 import { Rng } from "../../arch/sim/random.ts";
 import type { SparseImage } from "../../kernel/drivers/block/image.ts";
 import type { Kernel } from "../../kernel/kernel.ts";
-import { errname, type Errno } from "../../kernel/lib/errno.ts";
+import { ENOMEM, errname, type Errno } from "../../kernel/lib/errno.ts";
 import type { Thread } from "../../kernel/thread.ts";
 import type { ListedDirectory } from "../images/listed.ts";
 import {
@@ -12,6 +12,7 @@ import {
   type Mounted,
   umount_disk,
 } from "../xfs_disk.ts";
+import { WorkloadError } from "../workload_error.ts";
 import type { Part } from "./part.ts";
 import { too_small } from "./room.ts";
 import {
@@ -57,8 +58,12 @@ export class XfsPart implements Part {
       this.disk,
       this.driver,
     );
+    if (mounted === -ENOMEM) return "no memory to mount the disk";
     if (typeof mounted === "number") {
-      return `cannot mount the disk: ${errname(mounted)}`;
+      throw new WorkloadError(
+        `Cannot mount the disk as xfs: ${errname(mounted)}`,
+        t.k.printk.dmesg().split("\n").filter((line) => line !== ""),
+      );
     }
     this.#mounted = mounted;
     t.k.vfs!.dentry_limit = Math.floor(this.#targets.length * CACHED_SHARE);

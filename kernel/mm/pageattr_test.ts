@@ -20,6 +20,7 @@ import type { Thread } from "../thread.ts";
 import { keep_alias_log } from "./alias_log.ts";
 import { alias_line, find_aliases } from "./alias_report.ts";
 import { GFP_KERNEL } from "./gfp.ts";
+import { __get_free_pages } from "./get_free_pages.ts";
 import { __free_page, alloc_page } from "./page_alloc.ts";
 import { type Page, page_address } from "./page.ts";
 import { prot_of } from "./pageattr.ts";
@@ -102,6 +103,29 @@ Deno.test("a page that is not write-back gets no other type until it is", () => 
     assertEquals(yield* set_memory_wb(t, addr, 1), 0);
     assertEquals(yield* set_memory_uc(t, addr, 1), 0);
   });
+});
+
+Deno.test("set_memory_wb() of pages of which one is write-back changes none", () => {
+  run(function* (t) {
+    const addr = yield* __get_free_pages(t, GFP_KERNEL, 1); // two pages
+    assertEquals(yield* set_memory_uc(t, addr, 1), 0);
+    assertEquals(yield* set_memory_wb(t, addr, 2), -EINVAL);
+    assertEquals(yield* set_memory_wc(t, addr, 1), -EINVAL); // still uncached
+    assertEquals(yield* set_memory_wb(t, addr, 1), 0);
+  });
+});
+
+Deno.test("set_memory_uc() of a number of pages that is none is the caller's mistake", () => {
+  for (const numpages of [-1, 0.5, NaN]) {
+    assertThrows(
+      () =>
+        run(function* (t) {
+          yield* set_memory_ro(t, (yield* take(t)).addr, numpages);
+        }),
+      RangeError,
+      `numpages must be an integer >= 0: current value is ${numpages}`,
+    );
+  }
 });
 
 Deno.test("set_memory_uc() of a vmalloc address, and of nothing, is refused", () => {

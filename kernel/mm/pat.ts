@@ -35,7 +35,7 @@ export function* reserve_memtype(
   return error;
 }
 
-/** Makes `count` frames from `pfn` on write-back again, in the books. @returns 0; -EINVAL if one was. */
+/** Makes `count` frames from `pfn` on write-back again, in the books: all, or none. @returns 0; -EINVAL if one was. */
 export function* free_memtype(
   t: Thread,
   pfn: number,
@@ -47,8 +47,9 @@ export function* free_memtype(
   charge(t, 20 + 8 * count);
   let error: 0 | Errno = 0;
   for (let i = 0; i < count; i++) {
-    if (!state.non_wb.delete(pfn + i)) error = err(EINVAL);
+    if (!state.non_wb.has(pfn + i)) error = err(EINVAL);
   }
+  for (let i = 0; error === 0 && i < count; i++) state.non_wb.delete(pfn + i);
   yield* spin_unlock(t, state.memtype_lock);
   leave(t);
   return error;

@@ -27,6 +27,11 @@ function* change(
   set: number,
   clear: number,
 ): Steps<0 | Errno> {
+  if (!Number.isInteger(numpages) || numpages < 0) {
+    throw new RangeError(
+      `Cannot call ${name} as numpages must be an integer >= 0: current value is ${numpages}`,
+    );
+  }
   enter(t, ksym(name));
   const error = yield* change_page_attr_set_clr(t, addr, numpages, set, clear);
   leave(t);
@@ -43,9 +48,11 @@ function* change_type(
 ): Steps<0 | Errno> {
   const pfn = direct_pfn(t.k, addr);
   if (t.k.arch !== "x86" || pfn < 0) return err(EINVAL);
-  const error = yield* reserve_memtype(t, pfn, numpages);
-  if (error !== 0) return error;
-  return yield* change(t, name, addr, numpages, type, 0);
+  const claimed = yield* reserve_memtype(t, pfn, numpages);
+  if (claimed !== 0) return claimed;
+  const error = yield* change(t, name, addr, numpages, type, 0);
+  if (error !== 0) yield* free_memtype(t, pfn, numpages); // 2.6.28 keeps the claim
+  return error;
 }
 
 /**

@@ -33,7 +33,6 @@ import {
   GTF_writing,
 } from "../../arch/xen/abi.ts";
 import { PAGE_KERNEL } from "../../arch/hw/pte.ts";
-import { MAX_NR_GRANT_FRAMES } from "../../arch/xen/grant_table.ts";
 import { BUG, BUG_ON } from "../bug.ts";
 import { ENOSPC, err, type Errno } from "../lib/errno.ts";
 import {
@@ -92,7 +91,6 @@ export function* gnttab_init(t: Thread): Steps<GnttabState> {
   const known = (xen.grants ??= new GrantTables()).tables.get(domid);
   if (known !== undefined) return known;
   enter(t, GNTTAB_INIT);
-  BUG_ON(t, NR_GRANT_FRAMES > MAX_NR_GRANT_FRAMES, "table is too long");
   const frames = yield* HYPERVISOR_setup_table(t, NR_GRANT_FRAMES);
   if (frames === null) BUG(t, "no grant table");
   const { pageBytes } = t.machine.memory;

@@ -27,6 +27,7 @@ import { GFP_NOIO } from "../../mm/gfp.ts";
 import { type Page, page_address } from "../../mm/page.ts";
 import { PAGE_SIZE, take_pages } from "../../mm/vm_testing.ts";
 import type { Thread } from "../../thread.ts";
+import { SlowDisk } from "../../block/testing.ts";
 import { brd_alloc, brd_free } from "../block/brd.ts";
 import { parseImage } from "../block/image.ts";
 import {
@@ -118,6 +119,36 @@ Deno.test("a disk of another domain reads as the RAM disk behind it", () => {
     assert((yield* transfer(t, vbd.bdev, WRITE, 0, [[pages[0], 0, 512]])) < 0);
     yield* vbd_detach(t, vbd);
     yield* brd_free(t, brd);
+  });
+});
+
+Deno.test("a disk that goes away waits for all requests that its slow back end has under way", () => {
+  run(function* (t) {
+    const disk = yield* SlowDisk.create(
+      t,
+      "slow0",
+      parseImage([new Uint8Array(SECTORS * 512)]),
+    );
+    disk.delayMs = 20;
+    const vbd = (yield* vbd_attach(t, disk)) as Vbd;
+    const pages = yield* take_pages(t, 16); // twice the slots
+    let ended = 0;
+    for (let i = 0; i < pages.length; i++) {
+      const bio = (yield* bio_alloc(t, GFP_NOIO, 1))!;
+      bio.bi_bdev = vbd.bdev;
+      bio.bi_sector = i * 8;
+      bio_add_page(t, bio, pages[i], PAGE_SIZE, 0);
+      bio.bi_end_io = function* (t, bio) {
+        ended++;
+        yield* bio_put(t, bio);
+      };
+      yield* submit_bio(t, READ, bio);
+    }
+    yield* msleep(t, 30);
+    assert(vbd.back.free.length < 8, "requests are under way");
+    yield* vbd_detach(t, vbd);
+    yield* msleep(t, 500);
+    assertEquals(ended, pages.length);
   });
 });
 

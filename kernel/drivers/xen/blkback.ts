@@ -168,7 +168,7 @@ function* connect_ring(t: Thread, be: Blkback): Steps<0 | Errno> {
 function* blkif_disconnect(t: Thread, be: Blkback): Steps {
   if (be.thread !== null) yield* kthread_stop(t, be.thread);
   be.thread = null;
-  if (be.free.length > 0) {
+  if (be.area !== null) { // and so the slots: what is under way comes back
     yield* wait_event(t, be.pending_wq, () => be.free.length === BLKIF_REQS);
     be.free = [];
   }

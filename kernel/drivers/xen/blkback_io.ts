@@ -181,6 +181,7 @@ function* do_block_io_op(t: Thread, be: Blkback): Steps<boolean> {
   while (count !== null && count > 0) {
     for (let i = 0; i < count && !kthread_should_stop(t); i++) {
       yield* wait_event(t, be.pending_wq, () => be.free.length > 0);
+      if (kthread_should_stop(t)) break;
       const request = yield* readRequest(t, ring.entry(ring.req_cons));
       ring.req_cons = next(ring.req_cons);
       yield* dispatch_rw_block_io(t, be, request);

@@ -184,11 +184,8 @@ Deno.test("the names of the test above do have one hash value", async () => {
 });
 
 Deno.test("inodes that are not aligned are found through the inode btree", () => {
-  for (const crc of [0, 1] as const) {
-    if (crc === 1) continue; // version 5 aligns
-    const options = { crc, align: false };
-    check(options, names(60), {}, "block");
-  }
+  // Version 4 alone: version 5 aligns.
+  check({ crc: 0, align: false }, names(60), {}, "block");
 });
 
 Deno.test("a directory is read on from where it was left", () => {
