@@ -63,20 +63,7 @@ export function xfs_verifier_error(
   blkno: number,
   bytes: Uint8Array,
 ): void {
-  const what = badCrc ? "CRC error" : "corruption";
-  xfs_alert(
-    t,
-    mp,
-    `Metadata ${what} detected at ${verifier}, block 0x${blkno.toString(16)}`,
-  );
-  xfs_alert(t, mp, "Unmount and run xfs_repair");
-  const shown = bytes.subarray(0, DUMP_BYTES);
-  xfs_alert(
-    t,
-    mp,
-    `First ${shown.length} bytes of corrupted metadata buffer:`,
-  );
-  hex_dump(t, shown);
+  verifier_error(t, mp, badCrc, verifier, "block", blkno, bytes);
 }
 
 /** What a verifier says of a bad inode. */
@@ -88,12 +75,21 @@ export function xfs_inode_verifier_error(
   ino: number,
   bytes: Uint8Array,
 ): void {
-  const what = badCrc ? "CRC error" : "corruption";
-  xfs_alert(
-    t,
-    mp,
-    `Metadata ${what} detected at ${verifier}, inode 0x${ino.toString(16)}`,
-  );
+  verifier_error(t, mp, badCrc, verifier, "inode", ino, bytes);
+}
+
+function verifier_error(
+  t: Thread,
+  mp: Named,
+  badCrc: boolean,
+  verifier: string,
+  what: "block" | "inode",
+  number: number,
+  bytes: Uint8Array,
+): void {
+  const error = badCrc ? "CRC error" : "corruption";
+  const where = `${what} 0x${number.toString(16)}`;
+  xfs_alert(t, mp, `Metadata ${error} detected at ${verifier}, ${where}`);
   xfs_alert(t, mp, "Unmount and run xfs_repair");
   const shown = bytes.subarray(0, DUMP_BYTES);
   xfs_alert(
