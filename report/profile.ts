@@ -1,5 +1,5 @@
 /** Where virtual time went, by kernel symbol, laid out as `readprofile` does. */
-import type { MeasuredRun } from "../boot/results.ts";
+import type { MeasuredRun, ProfileLine } from "../boot/results.ts";
 import { alignColumns } from "./columns.ts";
 
 /**
@@ -21,22 +21,7 @@ import { alignColumns } from "./columns.ts";
  * ```
  */
 export function formatProfile(run: MeasuredRun, top = 10): string {
-  const { profile } = run;
-  const shown = profile.slice(0, top);
-  const rest = profile.slice(top);
-  const total = sum(profile.map(({ ticks }) => ticks));
-  const rows = [
-    { symbol: "total", ticks: total, percent: profile.length === 0 ? 0 : 100 },
-    ...shown,
-  ];
-  if (rest.length > 0) {
-    const ticks = sum(rest.map(({ ticks }) => ticks));
-    rows.push({
-      symbol: `others (${rest.length})`,
-      ticks,
-      percent: 100 * ticks / total,
-    });
-  }
+  const rows = profileRows(run.profile, top);
   return [
     `${runTitle(run)}: where time went (1 tick = 1 us of one CPU)`,
     ...alignColumns([
@@ -53,6 +38,28 @@ export function formatProfile(run: MeasuredRun, top = 10): string {
     ]),
     "",
   ].join("\n");
+}
+
+/** A total, the first `top` symbols, and a row for the others if there are any. */
+export function profileRows(
+  profile: readonly ProfileLine[],
+  top: number,
+): ProfileLine[] {
+  const total = sum(profile.map(({ ticks }) => ticks));
+  const rows = [
+    { symbol: "total", ticks: total, percent: profile.length === 0 ? 0 : 100 },
+    ...profile.slice(0, top),
+  ];
+  const rest = profile.slice(top);
+  if (rest.length > 0) {
+    const ticks = sum(rest.map(({ ticks }) => ticks));
+    rows.push({
+      symbol: `others (${rest.length})`,
+      ticks,
+      percent: 100 * ticks / total,
+    });
+  }
+  return rows;
 }
 
 /** Such as `rewrite, 8 threads`. */

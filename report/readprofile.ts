@@ -6,17 +6,10 @@
 import { REFERENCE_MACHINE, referenceProfile } from "../boot/reference_xfs.ts";
 import type { XfsLargeDirRun } from "../boot/results.ts";
 import { alignColumns, type Column } from "./columns.ts";
-import { runTitle } from "./profile.ts";
+import { profileRows, runTitle } from "./profile.ts";
 
 /** The number of threads of 2008. */
 const REFERENCE_THREADS = 64;
-
-interface Row {
-  readonly symbol: string;
-  readonly ticks: number;
-  readonly percent: number;
-  readonly load: number | null;
-}
 
 /**
  * The top of a run's profile: a total, `top` symbols, and the rest in a line.
@@ -28,27 +21,12 @@ export function formatReadprofile(
   machine: string,
   top = 20,
 ): string {
-  const shown = run.profile.slice(0, top);
-  const rest = run.profile.slice(top);
-  const total = sum(run.profile.map(({ ticks }) => ticks));
-  const rows: Row[] = [
-    {
-      symbol: "total",
-      ticks: total,
-      percent: run.profile.length === 0 ? 0 : 100,
-      load: run.total_load,
-    },
-    ...shown,
+  const rows = profileRows(run.profile, top);
+  const loads = [
+    run.total_load,
+    ...run.profile.slice(0, top).map(({ load }) => load),
+    null, // the others, if any
   ];
-  if (rest.length > 0) {
-    const ticks = sum(rest.map(({ ticks }) => ticks));
-    rows.push({
-      symbol: `others (${rest.length})`,
-      ticks,
-      percent: 100 * ticks / total,
-      load: null,
-    });
-  }
   const columns: Column[] = [
     { header: "ticks", cells: rows.map(({ ticks }) => String(ticks)) },
     {
@@ -56,7 +34,7 @@ export function formatReadprofile(
       cells: rows.map(({ symbol }) => symbol),
       align: "left",
     },
-    { header: "load", cells: rows.map(({ load }) => load?.toFixed(4) ?? "-") },
+    { header: "load", cells: rows.map((_, i) => loads[i]?.toFixed(4) ?? "-") },
     { header: "%", cells: rows.map(({ percent }) => percent.toFixed(2)) },
   ];
   const then = referenceShares(run, machine);
@@ -90,8 +68,4 @@ function referenceShares(
   return new Map(
     [total, ...lines].map((l) => [l.symbol, 100 * l.ticks / total.ticks]),
   );
-}
-
-function sum(values: readonly number[]): number {
-  return values.reduce((total, value) => total + value, 0);
 }
