@@ -125,6 +125,18 @@ Deno.test("set_memory_uc() of a number of pages that is none is the caller's mis
       RangeError,
       `numpages must be an integer >= 0: current value is ${numpages}`,
     );
+    run(function* (t) { // nothing has been claimed
+      const { addr } = yield* take(t);
+      let refused: unknown = null;
+      try {
+        yield* set_memory_uc(t, addr, numpages);
+      } catch (error) {
+        refused = error;
+      }
+      assert(refused instanceof RangeError);
+      assertEquals(yield* set_memory_uc(t, addr, 1), 0);
+      assertEquals(yield* set_memory_wb(t, addr, 1), 0);
+    });
   }
 });
 

@@ -18,6 +18,14 @@ import { free_memtype, reserve_memtype } from "./pat.ts";
 /** The type that set_memory_uc() asks for. */
 const PROT_CACHE_UC_MINUS = PROT_PCD;
 
+/** Refuses what is no number of pages, before anything is claimed or changed. */
+function check_numpages(name: string, numpages: number): void {
+  if (Number.isInteger(numpages) && numpages >= 0) return;
+  throw new RangeError(
+    `Cannot call ${name} as numpages must be an integer >= 0: current value is ${numpages}`,
+  );
+}
+
 /** change_page_attr_set_clr() under the name that the caller knows. */
 function* change(
   t: Thread,
@@ -27,11 +35,7 @@ function* change(
   set: number,
   clear: number,
 ): Steps<0 | Errno> {
-  if (!Number.isInteger(numpages) || numpages < 0) {
-    throw new RangeError(
-      `Cannot call ${name} as numpages must be an integer >= 0: current value is ${numpages}`,
-    );
-  }
+  check_numpages(name, numpages);
   enter(t, ksym(name));
   const error = yield* change_page_attr_set_clr(t, addr, numpages, set, clear);
   leave(t);
@@ -46,6 +50,7 @@ function* change_type(
   numpages: number,
   type: number,
 ): Steps<0 | Errno> {
+  check_numpages(name, numpages);
   const pfn = direct_pfn(t.k, addr);
   if (t.k.arch !== "x86" || pfn < 0) return err(EINVAL);
   const claimed = yield* reserve_memtype(t, pfn, numpages);
@@ -157,6 +162,7 @@ export function* set_memory_wb(
   addr: number,
   numpages: number,
 ): Steps<0 | Errno> {
+  check_numpages("set_memory_wb", numpages);
   const pfn = direct_pfn(t.k, addr);
   if (t.k.arch !== "x86" || pfn < 0) return err(EINVAL);
   const error = yield* free_memtype(t, pfn, numpages);
