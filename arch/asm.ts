@@ -114,7 +114,9 @@ export function load<T>(t: MachineContext, cell: Cell<T>): Steps<T> {
  * assert(stopped);
  * ```
  */
-export const READ_ONCE: typeof load = load;
+export function READ_ONCE<T>(t: MachineContext, cell: Cell<T>): Steps<T> {
+  return t.op.begin(OpKind.READ_ONCE, cell as Cell<unknown>, null, 0, 0);
+}
 
 /**
  * Writes `cell`. An ordinary store.
@@ -150,7 +152,13 @@ export function store<T>(
  * assert(stop.value);
  * ```
  */
-export const WRITE_ONCE: typeof store = store;
+export function WRITE_ONCE<T>(
+  t: MachineContext,
+  cell: Cell<T>,
+  value: T,
+): Steps<void> {
+  return t.op.begin(OpKind.WRITE_ONCE, cell as Cell<unknown>, null, value, 0);
+}
 
 /**
  * Locked exchange.

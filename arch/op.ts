@@ -41,6 +41,8 @@ export const OpKind = {
   HOST: 20,
   ADD_UNLESS: 21,
   SPIN_CMPXCHG: 22,
+  READ_ONCE: 23,
+  WRITE_ONCE: 24,
 } as const;
 
 const KIND_NAMES = Object.keys(OpKind);
@@ -159,7 +161,8 @@ export class Op implements PendingOp {
     const machine = this.machine;
     const result = this.#result;
     switch (this.#kind) {
-      case OpKind.LOAD: {
+      case OpKind.LOAD:
+      case OpKind.READ_ONCE: {
         const cell = this.#cell!;
         this.#loads++;
         this.#spinLine = this.#loads === 1 ? cell.line : null;
@@ -168,6 +171,7 @@ export class Op implements PendingOp {
         break;
       }
       case OpKind.STORE:
+      case OpKind.WRITE_ONCE:
         this.#write(cpu, this.#cell!, this.#a);
         result.value = undefined;
         break;

@@ -102,6 +102,7 @@ export class IrqState implements InterruptHandler {
     const t = context as Thread;
     t.task = (t.below as Thread).task;
     t.preempt_count = 0;
+    t.rcu_read_depth = 0;
     this.#counts[t.cpu.id * NR_VECTORS + vector]++;
     if (this.k.arch === "ia64") {
       t.stack[0] = IA64_INTERRUPT;

@@ -30,6 +30,7 @@ import type { ModuleState } from "./module/module.ts";
 import type { KernelParams } from "./params.ts";
 import type { Printk } from "./printk.ts";
 import type { Rcu } from "./rcu.ts";
+import type { Sanitizers } from "./sanitizers/sanitizers.ts";
 import type { Sched } from "./sched/sched.ts";
 import type { Smp } from "./smp.ts";
 import type { Softirqs } from "./softirq.ts";
@@ -258,6 +259,12 @@ export class Kernel {
    * @internal
    */
   alias_log: AliasLog | null = null;
+  /**
+   * Who looks for mistakes while the kernel runs; `null` = nobody.
+   *
+   * @internal
+   */
+  sanitizers: Sanitizers | null = null;
   /**
    * Attributes of pages; `null` until the first are changed.
    *

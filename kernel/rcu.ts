@@ -124,6 +124,7 @@ export function rcu_init(t: Thread): void {
  * ```
  */
 export function rcu_read_lock(t: Thread): void {
+  t.rcu_read_depth++;
   preempt_disable(t);
 }
 
@@ -151,6 +152,7 @@ export function rcu_read_lock(t: Thread): void {
  * ```
  */
 export function rcu_read_unlock(t: Thread): void {
+  t.rcu_read_depth--;
   preempt_enable(t);
 }
 
@@ -193,6 +195,7 @@ export function* call_rcu<T>(
   enter(t, CALL_RCU);
   charge(t, 16);
   head.func = func;
+  t.k.sanitizers?.rcuQueued(t, head as RcuHead);
   const flags = local_irq_save(t);
   const rcu = t.k.rcu;
   const rdp = rcu.data.get(t.cpu.id);
@@ -375,6 +378,7 @@ function* rcu_do_batch(t: Thread, rdp: RcuData): Steps {
     charge(t, 10);
     count++;
     t.k.rcu.invoked++;
+    t.k.sanitizers?.rcuCalled(t, head);
     const steps = head.func!(t, head);
     if (steps !== undefined) yield* steps;
   }

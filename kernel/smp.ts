@@ -111,6 +111,7 @@ export function smp_call_init(t: Thread): void {
 /** Waits for the responders. Interrupts must be on, or two callers wait for each other. */
 function* csd_flag_wait(t: Thread, flags: Cell<number>): Steps {
   enter(t, CSD_FLAG_WAIT_LOOP);
+  t.k.sanitizers?.ipiWait(t);
   yield* spin_until(t, flags, CSD_FLAG_WAIT, 0);
   leave(t);
 }

@@ -46,6 +46,8 @@ export class Thread extends MachineContext {
   state: number = TASK_RUNNING;
   /** Depth of preempt_disable(); 0 = may be preempted and may move. */
   preempt_count = 0;
+  /** Depth of rcu_read_lock(). */
+  rcu_read_depth = 0;
   /** Depth of local_bh_disable(). */
   softirq_count = 0;
   /** The thread that `current` means: itself, or what a handler interrupted. */

@@ -121,6 +121,7 @@ export class Machine {
     const targets = typeof target === "number" ? [target] : target;
     for (const id of targets) {
       this.counters.ipis++;
+      this.engine.observer?.ipi?.(cpu, id, vector);
       this.engine.sendInterrupt(this.engine.cpus[id], vector, at);
     }
   }

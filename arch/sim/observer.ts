@@ -15,6 +15,8 @@ export interface Observer {
   operation?(t: Context, kind: number, place: unknown, value: number): void;
   /** `cpu` starts to handle an interrupt. */
   interrupt?(cpu: Cpu, vector: number): void;
+  /** `cpu` sends `vector` to CPU number `target`. */
+  ipi?(cpu: Cpu, target: number, vector: number): void;
   /** `cpu` has flushed its TLB: `global` = kernel entries too. */
   flush?(cpu: Cpu, global: boolean): void;
   /** `cpu` goes on with another thread. */

@@ -3,6 +3,7 @@
  * `/proc/lock_stat` shows. Locks of one class share a name, as lockdep has it.
  */
 import type { Holder } from "../../arch/hw/cell.ts";
+import { LockMode } from "../sanitizers/sanitizer.ts";
 import type { Thread } from "../thread.ts";
 
 /**
@@ -101,15 +102,28 @@ export class LockOwner implements Holder {
   acquiredAt = 0;
 
   /** A lock that nobody holds. */
-  constructor(readonly stats: LockClass) {}
+  constructor(
+    readonly stats: LockClass,
+    /**
+     * How it is taken.
+     *
+     * @internal
+     */
+    readonly mode: LockMode = LockMode.SPIN,
+  ) {}
 
   describeHolder(): string | null {
     if (this.owner === null) return null;
     return `held by ${this.owner.name} on CPU ${this.owner.cpu.id}`;
   }
 
-  /** Books an acquisition that was asked for at `since`. */
-  acquired(t: Thread, since: number, contended: boolean): void {
+  /** Books an acquisition that was asked for at `since`; `tried` = by a trylock. */
+  acquired(
+    t: Thread,
+    since: number,
+    contended: boolean,
+    tried = false,
+  ): void {
     const stats = this.stats;
     const now = t.cpu.clock;
     stats.acquisitions++;
@@ -122,10 +136,12 @@ export class LockOwner implements Holder {
     this.owner = t;
     this.cpu = t.cpu.id;
     this.acquiredAt = now;
+    t.k.sanitizers?.lockTaken(t, this, this.mode, tried);
   }
 
   /** Books the release. */
   released(t: Thread): void {
+    t.k.sanitizers?.lockReleased(t, this, this.mode);
     const stats = this.stats;
     const hold = t.cpu.clock - this.acquiredAt;
     stats.holdCycles += hold;

@@ -41,6 +41,7 @@ import {
   TASK_UNINTERRUPTIBLE,
   type Thread,
 } from "../thread.ts";
+import { LockMode } from "../sanitizers/sanitizer.ts";
 import { LockOwner } from "./lock_stat.ts";
 import { spin_lock, spin_unlock, Spinlock } from "./spinlock.ts";
 
@@ -95,7 +96,7 @@ export class Mutex extends LockOwner {
 
   /** A free mutex. `name` is its class; `line` may be shared with the data it guards. */
   constructor(k: Kernel, readonly name: string, line?: CacheLine) {
-    super(k.lockStats.get(name));
+    super(k.lockStats.get(name), LockMode.SLEEP);
     const shared = line ?? new CacheLine(0);
     this.count = new Cell(name, 1, shared);
     this.count.holder = this;
@@ -135,6 +136,7 @@ export function* mutex_lock(t: Thread, lock: Mutex): Steps {
     `${lock.name}: sleeping function called from invalid context`,
   );
   BUG_ON(t, lock.owner === t, `mutex recursion on ${lock.name}`);
+  t.k.sanitizers?.lockAsked(t, lock, lock.mode);
   charge(t, 8);
   const since = t.cpu.clock;
   const left = yield* atomic_add_return(t, lock.count, -1);
@@ -190,7 +192,7 @@ export function* mutex_trylock(t: Thread, lock: Mutex): Steps<boolean> {
   charge(t, 8);
   const since = t.cpu.clock;
   const free = (yield* cmpxchg(t, lock.count, 1, 0)) === 1;
-  if (free) lock.acquired(t, since, false);
+  if (free) lock.acquired(t, since, false, true);
   leave(t);
   return free;
 }

@@ -30,6 +30,7 @@ import {
   ia64_write_lock,
   ia64_write_unlock,
 } from "./ia64_rwlock.ts";
+import { LockMode } from "../sanitizers/sanitizer.ts";
 import { LockOwner } from "./lock_stat.ts";
 
 const RW_LOCK_BIAS = 0x01000000;
@@ -119,6 +120,7 @@ export function* write_lock(t: Thread, lock: Rwlock): Steps {
   enter(t, _WRITE_LOCK);
   preempt_disable(t);
   if (lock.owner === t) BUG(t, `recursion on ${lock.name}`);
+  t.k.sanitizers?.lockAsked(t, lock, lock.mode);
   charge(t, 6);
   const since = t.cpu.clock;
   let contended: boolean;
@@ -197,6 +199,7 @@ export function* write_unlock(t: Thread, lock: Rwlock): Steps {
 export function* read_lock(t: Thread, lock: Rwlock): Steps {
   enter(t, _READ_LOCK);
   preempt_disable(t);
+  t.k.sanitizers?.lockAsked(t, lock, LockMode.SPIN_READ);
   charge(t, 6);
   const since = t.cpu.clock;
   const contended = t.k.arch === "ia64"
@@ -208,6 +211,7 @@ export function* read_lock(t: Thread, lock: Rwlock): Steps {
     lock.stats.contentions++;
     lock.stats.waitCycles += t.cpu.clock - since;
   }
+  t.k.sanitizers?.lockTaken(t, lock, LockMode.SPIN_READ, false);
   leave(t);
 }
 
@@ -247,6 +251,7 @@ export function* read_unlock(t: Thread, lock: Rwlock): Steps {
   if (lock.readers === 0) BUG(t, `${lock.name} is not held for reading`);
   charge(t, 3);
   lock.readers--;
+  t.k.sanitizers?.lockReleased(t, lock, LockMode.SPIN_READ);
   if (t.k.arch === "ia64") yield* ia64_read_unlock(t, lock.lock);
   else yield* atomic_add_return(t, lock.lock, 1);
   preempt_enable(t);

@@ -43,6 +43,7 @@ import {
   TASK_UNINTERRUPTIBLE,
   type Thread,
 } from "../thread.ts";
+import { LockMode } from "../sanitizers/sanitizer.ts";
 import { LockOwner } from "./lock_stat.ts";
 import {
   spin_lock_irqsave,
@@ -87,7 +88,7 @@ export class RwSemaphore extends LockOwner {
 
   /** A free one. `name` is its class; `line` may be shared with the data it guards. */
   constructor(k: Kernel, readonly name: string, line?: CacheLine) {
-    super(k.lockStats.get(name));
+    super(k.lockStats.get(name), LockMode.SLEEP);
     const shared = line ?? new CacheLine(0);
     this.count = new Cell(name, 0, shared);
     this.count.holder = this;
@@ -103,7 +104,7 @@ export function rwsem_is_locked(sem: RwSemaphore): boolean {
 /** Lets `t` in for reading; sleeps while a writer is inside or was there first. Context: process. */
 export function* down_read(t: Thread, sem: RwSemaphore): Steps {
   enter(t, DOWN_READ);
-  may_sleep(t, sem);
+  may_sleep(t, sem, LockMode.SLEEP_READ);
   charge(t, 6);
   const since = t.cpu.clock;
   const count = yield* atomic_add_return(t, sem.count, ACTIVE_BIAS);
@@ -112,7 +113,7 @@ export function* down_read(t: Thread, sem: RwSemaphore): Steps {
     yield* down_failed(t, sem, false, WAITING_BIAS - ACTIVE_BIAS);
     leave(t);
   }
-  read_acquired(t, sem, since, count < 0);
+  read_acquired(t, sem, since, count < 0, false);
   leave(t);
 }
 
@@ -131,7 +132,7 @@ export function* down_read_trylock(
     inside = seen === count;
     count = seen;
   }
-  if (inside) read_acquired(t, sem, t.cpu.clock, false);
+  if (inside) read_acquired(t, sem, t.cpu.clock, false, true);
   leave(t);
   return inside;
 }
@@ -142,6 +143,7 @@ export function* up_read(t: Thread, sem: RwSemaphore): Steps {
   BUG_ON(t, sem.readers === 0, `${sem.name}: up_read() without down_read()`);
   charge(t, 4);
   sem.readers--;
+  t.k.sanitizers?.lockReleased(t, sem, LockMode.SLEEP_READ);
   const count = yield* atomic_add_return(t, sem.count, -ACTIVE_BIAS);
   if (count < 0 && (count & ACTIVE_MASK) === 0) yield* rwsem_wake(t, sem);
   leave(t);
@@ -150,7 +152,7 @@ export function* up_read(t: Thread, sem: RwSemaphore): Steps {
 /** Lets `t` in for writing; sleeps while anybody is inside. Context: process. */
 export function* down_write(t: Thread, sem: RwSemaphore): Steps {
   enter(t, DOWN_WRITE);
-  may_sleep(t, sem);
+  may_sleep(t, sem, LockMode.SLEEP);
   charge(t, 6);
   const since = t.cpu.clock;
   const count = yield* atomic_add_return(t, sem.count, ACTIVE_WRITE_BIAS);
@@ -173,7 +175,7 @@ export function* down_write_trylock(
   charge(t, 6);
   const since = t.cpu.clock;
   const free = (yield* cmpxchg(t, sem.count, 0, ACTIVE_WRITE_BIAS)) === 0;
-  if (free) sem.acquired(t, since, false);
+  if (free) sem.acquired(t, since, false, true);
   leave(t);
   return free;
 }
@@ -189,13 +191,14 @@ export function* up_write(t: Thread, sem: RwSemaphore): Steps {
   leave(t);
 }
 
-function may_sleep(t: Thread, sem: RwSemaphore): void {
+function may_sleep(t: Thread, sem: RwSemaphore, mode: LockMode): void {
   BUG_ON(
     t,
     in_atomic(t),
     `${sem.name}: sleeping function called from invalid context`,
   );
   BUG_ON(t, sem.owner === t, `recursion on ${sem.name}`);
+  t.k.sanitizers?.lockAsked(t, sem, mode);
 }
 
 /** Books a reader. Several may be inside: how long each is, is not kept. */
@@ -204,8 +207,10 @@ function read_acquired(
   sem: RwSemaphore,
   since: number,
   contended: boolean,
+  tried: boolean,
 ): void {
   sem.readers++;
+  t.k.sanitizers?.lockTaken(t, sem, LockMode.SLEEP_READ, tried);
   sem.stats.acquisitions++;
   if (!contended) return;
   sem.stats.contentions++;

@@ -189,6 +189,7 @@ function lock_charged_to(
   enter(t, sym);
   preempt_disable(t);
   if (lock.owner === t) BUG(t, `recursion on ${lock.name}`);
+  t.k.sanitizers?.lockAsked(t, lock, lock.mode);
   charge(t, 6);
   t.lockWaitSince = t.cpu.clock;
   if (lock.tickets) return ticket_lock(t, lock);
@@ -233,7 +234,7 @@ export function* spin_trylock(t: Thread, lock: Spinlock): Steps<boolean> {
   charge(t, 8);
   const since = t.cpu.clock;
   const free = yield* trylock(t, lock);
-  if (free) lock.acquired(t, since, false);
+  if (free) lock.acquired(t, since, false, true);
   else preempt_enable(t);
   leave(t);
   return free;

@@ -412,6 +412,7 @@ function prep_new_page(
   page.flags = 0;
   page.private = 0;
   page._count = 1;
+  t.k.sanitizers?.pageAllocated(t, page, order);
   if ((gfp & __GFP_ZERO) === 0) return;
   for (let i = 0; i < 1 << order; i++) clear_page(t, page.pfn + i);
 }
@@ -530,6 +531,7 @@ function free_hot_cold_page(t: Thread, page: Page, cold: boolean): Steps {
   enter(t, FREE_HOT_COLD_PAGE);
   charge(t, 20);
   free_pages_check(t, page);
+  t.k.sanitizers?.pageFreed(t, page, 0);
   const flags = local_irq_save(t);
   t.k.pages.pgfree++;
   if (pcp_put(t, page, cold)) return flush_and_leave(t, page.zone, flags);
@@ -554,6 +556,7 @@ function* __free_pages_ok(t: Thread, page: Page, order: number): Steps {
     const one = pages.peekPage(page.pfn + i); // no object: never used singly
     if (one !== null) free_pages_check(t, one);
   }
+  t.k.sanitizers?.pageFreed(t, page, order);
   const flags = local_irq_save(t);
   pages.pgfree += 1 << order;
   yield* free_one_page(t, page.zone, page, order);

@@ -243,6 +243,7 @@ function set_range(
   enter(t, sym);
   charge(t, 14);
   t.k.pv_mmu?.set_ptes(t, mm, start, end, prot, pages, first);
+  if (mm === t.k.init_mm) t.k.sanitizers?.ptesSet(t, start, end);
   return set_one_line(t, mm, start, end, prot, pages, first) ??
     set_lines(t, mm, start, end, prot, pages, first);
 }
@@ -462,6 +463,7 @@ export function* vunmap_page_range(
     }
     addr = next;
   }
+  k.sanitizers?.ptesCleared(t, start, end);
   leave(t);
 }
 

@@ -196,7 +196,9 @@ export class RewriteLayer extends AreaLayer<VmapArea> {
     if (count <= w.VMAP_MAX_ALLOC) {
       // B13: nothing is asked for.
       if (count > 0 || w.quirks.shortSize) {
+        t.k.sanitizers?.blockRequest(t, true);
         addr = yield* vb_alloc(t, w, size, GFP_KERNEL);
+        t.k.sanitizers?.blockRequest(t, false);
       }
     } else {
       const { start, end } = t.k.vmalloc;

@@ -463,6 +463,10 @@ export function mark_live(
   obj._live = true;
   cache.active++;
   cache.allocs++;
+  const { sanitizers, machine } = cache.k;
+  if (sanitizers === null) return;
+  const t = machine.engine.running!.top as Thread;
+  sanitizers.objectAllocated(t, cache, obj);
 }
 
 /** Books an object that comes back. */
@@ -471,6 +475,11 @@ export function mark_free(
   cache: KmemCache<any>,
   obj: SlabObject,
 ): void {
+  const { sanitizers, machine } = cache.k;
+  if (sanitizers !== null) {
+    const t = machine.engine.running!.top as Thread;
+    sanitizers.objectFreed(t, cache, obj);
+  }
   obj._live = false;
   cache.active--;
   cache.frees++;

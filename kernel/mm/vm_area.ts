@@ -107,6 +107,7 @@ export function* __get_vm_area_node(
   );
   if (error === 0) {
     t.k.alias_log?.mapped(t, vm.addr, vm.addr + bytes);
+    t.k.sanitizers?.mapped(t, vm.addr, vm.addr + bytes);
     leave(t);
     return vm;
   }
@@ -313,6 +314,7 @@ export function* remove_vm_area(
   enter(t, REMOVE_VM_AREA);
   charge(t, 14);
   t.k.alias_log?.unmapped(t, addr);
+  t.k.sanitizers?.unmapped(t, addr);
   const vm = yield* t.k.vmap.remove_vm(t, addr);
   leave(t);
   return vm;

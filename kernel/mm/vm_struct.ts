@@ -119,6 +119,7 @@ export function __vmlist_link(
     prev.next = vm;
   }
   state.nr_vm_structs++;
+  t.k.sanitizers?.vmListed(t, vm);
 }
 
 /** Unlinks what follows `prev`; `null` = the head. Locks: vmlist_lock held for writing. */
@@ -136,6 +137,7 @@ export function __vmlist_unlink(
     prev.next = vm.next;
   }
   state.nr_vm_structs--;
+  t.k.sanitizers?.vmUnlisted(t, vm);
 }
 
 /**

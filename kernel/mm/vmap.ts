@@ -124,10 +124,11 @@ export function vm_map_ram(
   if (t.k.vmap === undefined) t.k.need(t, "vmap", "vmalloc_init");
   t.k.vmalloc.nr_vm_map_ram++;
   const steps = t.k.vmap.vm_map_ram(t, pages, count, node, prot);
-  return t.k.alias_log === null ? steps : logged(t, steps, count);
+  const watched = t.k.alias_log !== null || t.k.sanitizers !== null;
+  return watched ? logged(t, steps, count) : steps;
 }
 
-/** Notes in the alias log what `steps` has mapped. */
+/** Notes in the alias log, and tells sanitizers, what `steps` has mapped. */
 function* logged(
   t: Thread,
   steps: Steps<number>,
@@ -135,7 +136,10 @@ function* logged(
 ): Steps<number> {
   const addr = yield* steps;
   const bytes = count * t.k.vmalloc.page_size;
-  if (addr !== 0) t.k.alias_log?.mapped(t, addr, addr + bytes);
+  if (addr !== 0) {
+    t.k.alias_log?.mapped(t, addr, addr + bytes);
+    t.k.sanitizers?.mapped(t, addr, addr + bytes);
+  }
   return addr;
 }
 
@@ -174,6 +178,7 @@ export function vm_unmap_ram(
   count: number,
 ): Steps {
   t.k.alias_log?.unmapped(t, addr);
+  t.k.sanitizers?.unmapped(t, addr);
   return t.k.vmap.vm_unmap_ram(t, addr, count);
 }
 

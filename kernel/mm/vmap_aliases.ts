@@ -47,6 +47,7 @@ interface Hull {
 /** See the file's head. Context: interrupts on; may wait for every CPU. */
 export function* vm_unmap_aliases(t: Thread, w: RewriteState): Steps {
   enter(t, VM_UNMAP_ALIASES);
+  t.k.sanitizers?.aliasesBegin(t);
   const hull: Hull = { start: Infinity, end: 0, flush: false };
   rcu_read_lock(t);
   // B1: a block that is all handed out is on no queue, but may have dirty pages.
@@ -55,6 +56,7 @@ export function* vm_unmap_aliases(t: Thread, w: RewriteState): Steps {
   rcu_read_unlock(t);
   const { start, end, flush } = hull;
   yield* __purge_vmap_area_lazy(t, w, start, end, true, flush);
+  t.k.sanitizers?.aliasesEnd(t);
   leave(t);
 }
 

@@ -150,6 +150,7 @@ export function __insert_vmap_area(
 ): void {
   enter(t, INSERT_VMAP_AREA);
   lockdep_assert_held(t, w.vmap_area_lock);
+  t.k.sanitizers?.areaInserted(t, va);
   const node = va.rb_node;
   let parent: VmapNode | null = null;
   let side: RbSide = "left";
@@ -215,6 +216,7 @@ export function* alloc_vmap_area(
     "size is no multiple of the page",
   );
   charge(t, 25);
+  t.k.sanitizers?.roomWanted(t, size, align, vstart, vend);
   const va = yield* kmem_cache_alloc_node(
     t,
     w.area_cache(t),
@@ -253,6 +255,7 @@ export function* alloc_vmap_area(
     // A5: the search starts over, not where it gave up.
     if (!w.quirks.retryFromFailure) addr = w.align(vstart, align);
   }
+  t.k.sanitizers?.roomRefused(t);
   vmalloc_warn_space(t, "vmap allocation failed:");
   if (!w.quirks.leakOnFailure) { // A10
     yield* kmem_cache_free(t, w.area_cache(t), va);
@@ -291,6 +294,7 @@ export function* __free_vmap_area(
   RB_CLEAR_NODE(node);
   list_del_rcu(va.list);
   w.nr_areas--;
+  t.k.sanitizers?.areaRemoved(t, va);
   yield* call_rcu(t, va.rcu_head, rcu_free_va);
   leave(t);
 }
@@ -306,12 +310,14 @@ export function* mark_lazy_free(
   if (w.quirks.counterAfterFlag) { // A8
     yield* write_line(t, va.line);
     va.flags |= VM_LAZY_FREE;
+    t.k.sanitizers?.areaLazy(t, va);
     return yield* atomic_add_return(t, w.vmap_lazy_nr, nr);
   }
   // Counted first: the sum of what is flagged never exceeds the counter.
   const lazy = yield* atomic_add_return(t, w.vmap_lazy_nr, nr);
   yield* write_line(t, va.line);
   va.flags |= VM_LAZY_FREE;
+  t.k.sanitizers?.areaLazy(t, va);
   return lazy;
 }
 

@@ -313,6 +313,7 @@ function* new_vmap_block(
     return va;
   }
   vb.reset(va);
+  t.k.sanitizers?.blockMade(t);
   charge(t, 60); // both bitmaps
   touch_write(t, vb.lock.slock.line);
   if (!w.quirks.rescanNewBlock) { // B5: its creator's share is taken before anybody sees it

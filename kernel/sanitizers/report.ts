@@ -1,0 +1,76 @@
+/**
+ * What a sanitizer has found: an oops with more to show than one call stack,
+ * such as the other party's, or the history of an object. Ends the run, as any
+ * {@linkcode KernelBug}.
+ */
+import { symName } from "../../arch/sim/symbol.ts";
+import type { Kernel } from "../kernel.ts";
+import { KernelBug } from "../bug.ts";
+import type { Thread } from "../thread.ts";
+
+/** A further paragraph of a report: a line that says what it is, lines below it. */
+export interface ReportSection {
+  /** Such as `"previous write by kthread/3 on CPU 1 at [0.000123]:"`. */
+  readonly title: string;
+  /** Call stack, innermost first, or other lines. */
+  readonly lines: readonly string[];
+}
+
+/** A finding of a sanitizer. */
+export class SanitizerReport extends KernelBug {
+  /** Name shown before the message. */
+  override name = "SanitizerReport";
+
+  /**
+   * A report about what `t` does now.
+   *
+   * @param sanitizer Name, as `--sanitize=` takes it.
+   * @param headline First line, without addresses or numbers that depend on the
+   * schedule: two findings with one headline are taken to be one bug.
+   */
+  constructor(
+    t: Thread,
+    readonly sanitizer: string,
+    headline: string,
+    readonly sections: readonly ReportSection[] = [],
+  ) {
+    super(t, headline);
+  }
+}
+
+/** Where somebody was at one moment, kept for a report that may come later. */
+export interface Spot {
+  readonly comm: string;
+  readonly pid: number;
+  readonly cpu: number;
+  readonly atCycles: number;
+  /** Symbols of the call stack, innermost first. */
+  readonly stack: Int32Array;
+}
+
+/** Who `t` is and where it stands. */
+export function spotOf(t: Thread): Spot {
+  const stack = new Int32Array(t.depth);
+  for (let i = 0; i < t.depth; i++) stack[i] = t.stack[t.depth - 1 - i];
+  return {
+    comm: t.task.name,
+    pid: t.task.pid,
+    cpu: t.cpu.id,
+    atCycles: t.cpu.clock,
+    stack,
+  };
+}
+
+/** `spot` as a section: `"freed by task/1 on CPU 0 at [0.000001]:"` and its stack. */
+export function spotSection(
+  k: Kernel,
+  what: string,
+  spot: Spot,
+): ReportSection {
+  const { comm, pid, cpu, atCycles, stack } = spot;
+  const at = k.printk.stamp(atCycles).replaceAll(/[[\] ]/g, "");
+  return {
+    title: `${what} by ${comm}:${pid} on CPU ${cpu} at ${at}:`,
+    lines: Array.from(stack, (sym) => symName(sym)),
+  };
+}

@@ -1,0 +1,275 @@
+/**
+ * The sanitizers that are on, as one: passes each event to those that want it,
+ * in their order. `k.sanitizers`; also the machine's observer, unless somebody
+ * else is, who then passes events on.
+ */
+import type { Context } from "../../arch/sim/context.ts";
+import type { Cpu } from "../../arch/sim/cpu.ts";
+import type { Observer } from "../../arch/sim/observer.ts";
+import type { Kernel } from "../kernel.ts";
+import type { LockOwner } from "../locking/lock_stat.ts";
+import type { Page } from "../mm/page.ts";
+import type { KmemCache } from "../mm/slab.ts";
+import type { SlabObject } from "../mm/slab_object.ts";
+import type { VmapRange } from "../mm/vmap_layer.ts";
+import type { VmStruct } from "../mm/vm_struct.ts";
+import type { RcuHead } from "../rcu_state.ts";
+import type { Thread } from "../thread.ts";
+import type { LockMode, Sanitizer } from "./sanitizer.ts";
+
+/** Sanitizers that want one kind of event. */
+type Wanting<K extends keyof Sanitizer> =
+  & Sanitizer
+  & Required<Pick<Sanitizer, K>>;
+
+/** See the file's head. */
+export class Sanitizers implements Observer {
+  readonly #operation: readonly Wanting<"operation">[];
+  readonly #interrupt: readonly Wanting<"interrupt">[];
+  readonly #ipi: readonly Wanting<"ipi">[];
+  readonly #flush: readonly Wanting<"flush">[];
+  readonly #switchTo: readonly Wanting<"switchTo">[];
+  readonly #lockAsked: readonly Wanting<"lockAsked">[];
+  readonly #lockTaken: readonly Wanting<"lockTaken">[];
+  readonly #lockReleased: readonly Wanting<"lockReleased">[];
+  readonly #mightSleep: readonly Wanting<"mightSleep">[];
+  readonly #ipiWait: readonly Wanting<"ipiWait">[];
+  readonly #objectAllocated: readonly Wanting<"objectAllocated">[];
+  readonly #objectFreed: readonly Wanting<"objectFreed">[];
+  readonly #rcuQueued: readonly Wanting<"rcuQueued">[];
+  readonly #rcuCalled: readonly Wanting<"rcuCalled">[];
+  readonly #pageAllocated: readonly Wanting<"pageAllocated">[];
+  readonly #pageFreed: readonly Wanting<"pageFreed">[];
+  readonly #mapped: readonly Wanting<"mapped">[];
+  readonly #unmapped: readonly Wanting<"unmapped">[];
+  readonly #aliasesBegin: readonly Wanting<"aliasesBegin">[];
+  readonly #aliasesEnd: readonly Wanting<"aliasesEnd">[];
+  readonly #ptesSet: readonly Wanting<"ptesSet">[];
+  readonly #ptesCleared: readonly Wanting<"ptesCleared">[];
+  readonly #roomWanted: readonly Wanting<"roomWanted">[];
+  readonly #roomRefused: readonly Wanting<"roomRefused">[];
+  readonly #areaInserted: readonly Wanting<"areaInserted">[];
+  readonly #areaLazy: readonly Wanting<"areaLazy">[];
+  readonly #areaRemoved: readonly Wanting<"areaRemoved">[];
+  readonly #vmListed: readonly Wanting<"vmListed">[];
+  readonly #vmUnlisted: readonly Wanting<"vmUnlisted">[];
+  readonly #blockMade: readonly Wanting<"blockMade">[];
+  readonly #blockRequest: readonly Wanting<"blockRequest">[];
+  readonly #quiet: readonly Wanting<"quiet">[];
+
+  constructor(readonly all: readonly Sanitizer[]) {
+    this.#operation = wanting(all, "operation");
+    this.#interrupt = wanting(all, "interrupt");
+    this.#ipi = wanting(all, "ipi");
+    this.#flush = wanting(all, "flush");
+    this.#switchTo = wanting(all, "switchTo");
+    this.#lockAsked = wanting(all, "lockAsked");
+    this.#lockTaken = wanting(all, "lockTaken");
+    this.#lockReleased = wanting(all, "lockReleased");
+    this.#mightSleep = wanting(all, "mightSleep");
+    this.#ipiWait = wanting(all, "ipiWait");
+    this.#objectAllocated = wanting(all, "objectAllocated");
+    this.#objectFreed = wanting(all, "objectFreed");
+    this.#rcuQueued = wanting(all, "rcuQueued");
+    this.#rcuCalled = wanting(all, "rcuCalled");
+    this.#pageAllocated = wanting(all, "pageAllocated");
+    this.#pageFreed = wanting(all, "pageFreed");
+    this.#mapped = wanting(all, "mapped");
+    this.#unmapped = wanting(all, "unmapped");
+    this.#aliasesBegin = wanting(all, "aliasesBegin");
+    this.#aliasesEnd = wanting(all, "aliasesEnd");
+    this.#ptesSet = wanting(all, "ptesSet");
+    this.#ptesCleared = wanting(all, "ptesCleared");
+    this.#roomWanted = wanting(all, "roomWanted");
+    this.#roomRefused = wanting(all, "roomRefused");
+    this.#areaInserted = wanting(all, "areaInserted");
+    this.#areaLazy = wanting(all, "areaLazy");
+    this.#areaRemoved = wanting(all, "areaRemoved");
+    this.#vmListed = wanting(all, "vmListed");
+    this.#vmUnlisted = wanting(all, "vmUnlisted");
+    this.#blockMade = wanting(all, "blockMade");
+    this.#blockRequest = wanting(all, "blockRequest");
+    this.#quiet = wanting(all, "quiet");
+  }
+
+  operation(t: Context, kind: number, place: unknown, value: number): void {
+    const to = this.#operation;
+    for (let i = 0; i < to.length; i++) {
+      to[i].operation(t as Thread, kind, place, value);
+    }
+  }
+
+  interrupt(cpu: Cpu, vector: number): void {
+    const to = this.#interrupt;
+    for (let i = 0; i < to.length; i++) to[i].interrupt(cpu, vector);
+  }
+
+  ipi(cpu: Cpu, target: number, vector: number): void {
+    const to = this.#ipi;
+    for (let i = 0; i < to.length; i++) to[i].ipi(cpu, target, vector);
+  }
+
+  flush(cpu: Cpu, global: boolean): void {
+    const to = this.#flush;
+    for (let i = 0; i < to.length; i++) to[i].flush(cpu, global);
+  }
+
+  switchTo(cpu: Cpu, next: Context): void {
+    const to = this.#switchTo;
+    for (let i = 0; i < to.length; i++) to[i].switchTo(cpu, next as Thread);
+  }
+
+  lockAsked(t: Thread, lock: LockOwner, mode: LockMode): void {
+    const to = this.#lockAsked;
+    for (let i = 0; i < to.length; i++) to[i].lockAsked(t, lock, mode);
+  }
+
+  lockTaken(t: Thread, lock: LockOwner, mode: LockMode, tried: boolean): void {
+    const to = this.#lockTaken;
+    for (let i = 0; i < to.length; i++) to[i].lockTaken(t, lock, mode, tried);
+  }
+
+  lockReleased(t: Thread, lock: LockOwner, mode: LockMode): void {
+    const to = this.#lockReleased;
+    for (let i = 0; i < to.length; i++) to[i].lockReleased(t, lock, mode);
+  }
+
+  mightSleep(t: Thread, what: string): void {
+    const to = this.#mightSleep;
+    for (let i = 0; i < to.length; i++) to[i].mightSleep(t, what);
+  }
+
+  ipiWait(t: Thread): void {
+    const to = this.#ipiWait;
+    for (let i = 0; i < to.length; i++) to[i].ipiWait(t);
+  }
+
+  objectAllocated(
+    t: Thread,
+    cache: KmemCache<SlabObject>,
+    obj: SlabObject,
+  ): void {
+    const to = this.#objectAllocated;
+    for (let i = 0; i < to.length; i++) to[i].objectAllocated(t, cache, obj);
+  }
+
+  objectFreed(t: Thread, cache: KmemCache<SlabObject>, obj: SlabObject): void {
+    const to = this.#objectFreed;
+    for (let i = 0; i < to.length; i++) to[i].objectFreed(t, cache, obj);
+  }
+
+  rcuQueued(t: Thread, head: RcuHead<unknown>): void {
+    const to = this.#rcuQueued;
+    for (let i = 0; i < to.length; i++) to[i].rcuQueued(t, head);
+  }
+
+  rcuCalled(t: Thread, head: RcuHead<unknown>): void {
+    const to = this.#rcuCalled;
+    for (let i = 0; i < to.length; i++) to[i].rcuCalled(t, head);
+  }
+
+  pageAllocated(t: Thread, page: Page, order: number): void {
+    const to = this.#pageAllocated;
+    for (let i = 0; i < to.length; i++) to[i].pageAllocated(t, page, order);
+  }
+
+  pageFreed(t: Thread, page: Page, order: number): void {
+    const to = this.#pageFreed;
+    for (let i = 0; i < to.length; i++) to[i].pageFreed(t, page, order);
+  }
+
+  mapped(t: Thread, start: number, end: number): void {
+    const to = this.#mapped;
+    for (let i = 0; i < to.length; i++) to[i].mapped(t, start, end);
+  }
+
+  unmapped(t: Thread, start: number): void {
+    const to = this.#unmapped;
+    for (let i = 0; i < to.length; i++) to[i].unmapped(t, start);
+  }
+
+  aliasesBegin(t: Thread): void {
+    const to = this.#aliasesBegin;
+    for (let i = 0; i < to.length; i++) to[i].aliasesBegin(t);
+  }
+
+  aliasesEnd(t: Thread): void {
+    const to = this.#aliasesEnd;
+    for (let i = 0; i < to.length; i++) to[i].aliasesEnd(t);
+  }
+
+  ptesSet(t: Thread, start: number, end: number): void {
+    const to = this.#ptesSet;
+    for (let i = 0; i < to.length; i++) to[i].ptesSet(t, start, end);
+  }
+
+  ptesCleared(t: Thread, start: number, end: number): void {
+    const to = this.#ptesCleared;
+    for (let i = 0; i < to.length; i++) to[i].ptesCleared(t, start, end);
+  }
+
+  roomWanted(
+    t: Thread,
+    size: number,
+    align: number,
+    vstart: number,
+    vend: number,
+  ): void {
+    const to = this.#roomWanted;
+    for (let i = 0; i < to.length; i++) {
+      to[i].roomWanted(t, size, align, vstart, vend);
+    }
+  }
+
+  roomRefused(t: Thread): void {
+    const to = this.#roomRefused;
+    for (let i = 0; i < to.length; i++) to[i].roomRefused(t);
+  }
+
+  areaInserted(t: Thread, area: VmapRange): void {
+    const to = this.#areaInserted;
+    for (let i = 0; i < to.length; i++) to[i].areaInserted(t, area);
+  }
+
+  areaLazy(t: Thread, area: VmapRange): void {
+    const to = this.#areaLazy;
+    for (let i = 0; i < to.length; i++) to[i].areaLazy(t, area);
+  }
+
+  areaRemoved(t: Thread, area: VmapRange): void {
+    const to = this.#areaRemoved;
+    for (let i = 0; i < to.length; i++) to[i].areaRemoved(t, area);
+  }
+
+  vmListed(t: Thread, vm: VmStruct): void {
+    const to = this.#vmListed;
+    for (let i = 0; i < to.length; i++) to[i].vmListed(t, vm);
+  }
+
+  vmUnlisted(t: Thread, vm: VmStruct): void {
+    const to = this.#vmUnlisted;
+    for (let i = 0; i < to.length; i++) to[i].vmUnlisted(t, vm);
+  }
+
+  blockMade(t: Thread): void {
+    const to = this.#blockMade;
+    for (let i = 0; i < to.length; i++) to[i].blockMade(t);
+  }
+
+  blockRequest(t: Thread, begins: boolean): void {
+    const to = this.#blockRequest;
+    for (let i = 0; i < to.length; i++) to[i].blockRequest(t, begins);
+  }
+
+  quiet(t: Thread, k: Kernel): void {
+    const to = this.#quiet;
+    for (let i = 0; i < to.length; i++) to[i].quiet(t, k);
+  }
+}
+
+function wanting<K extends keyof Sanitizer>(
+  all: readonly Sanitizer[],
+  event: K,
+): readonly Wanting<K>[] {
+  return all.filter((s) => s[event] !== undefined) as unknown as Wanting<K>[];
+}
