@@ -12,7 +12,11 @@ import { nearest } from "../arch/sim/nearest.ts";
 import { PAGEATTR_QUIRKS } from "../kernel/mm/pageattr_quirks.ts";
 import { QUIRKS } from "../kernel/mm/quirks.ts";
 import { VMAP_LAYERS } from "../kernel/mm/vmalloc.ts";
-import { DEFAULT_PARAMS, type KernelParams } from "../kernel/params.ts";
+import {
+  DEFAULT_PARAMS,
+  type FaultSetting,
+  type KernelParams,
+} from "../kernel/params.ts";
 import { XEN_QUIRKS } from "../kernel/xen/xen_state.ts";
 
 /**
@@ -92,10 +96,16 @@ const MAX_NR_CPUS = 4096;
 const MIN_MEM = 32 * 2 ** 20;
 /** Smallest vmalloc space, bytes: a page of every architecture. */
 const MIN_VMALLOC = 64 * 2 ** 10;
+/** Largest request of blocks, pages: a block has 1024 at most, and holds two. */
+const MAX_MAX_ALLOC = 512;
 /** Console level of `debug`: every message. */
 const CONSOLE_LOGLEVEL_DEBUG = 10;
 /** Console level of `quiet`: errors and worse. */
 const CONSOLE_LOGLEVEL_QUIET = 4;
+
+/** Largest `int`, and latest that an interrupt may come, cycles. */
+const MAX_INT = 2 ** 31 - 1;
+const MAX_DELAY = 10 ** 9;
 
 /** Ways of mapping a buffer. */
 const BUF_MAPS = ["vmap", "vm_map_ram"] as const;
@@ -181,6 +191,39 @@ export const PARAMETERS: readonly Parameter[] = [
     },
   },
   {
+    name: "vmap.max_alloc",
+    placeholder: "PAGES",
+    help: "largest request that per-CPU blocks serve",
+    set: (draft, value) => {
+      const expected = `a power of two in 1..${MAX_MAX_ALLOC}`;
+      const pages = integer(
+        "vmap.max_alloc",
+        value,
+        1,
+        MAX_MAX_ALLOC,
+        expected,
+      );
+      if ((pages & (pages - 1)) !== 0) {
+        throw new ParamError("vmap.max_alloc", expected, value);
+      }
+      draft.vmap_max_alloc = pages;
+    },
+  },
+  {
+    name: "vmap.space",
+    placeholder: "PAGES",
+    help: "size of vmalloc space that the size of a block goes by",
+    set: (draft, value) => {
+      draft.vmap_space = integer(
+        "vmap.space",
+        value,
+        0,
+        Number.MAX_SAFE_INTEGER,
+        "a number of pages such as 1024",
+      );
+    },
+  },
+  {
     name: "xfs.buf_map",
     placeholder: "CALL",
     help:
@@ -250,6 +293,23 @@ export const PARAMETERS: readonly Parameter[] = [
     set: (draft, value) => {
       flag("debug", value);
       draft.loglevel = CONSOLE_LOGLEVEL_DEBUG;
+    },
+  },
+  faultParameter("failslab", "objects of slabs, kmalloc()'s too"),
+  faultParameter("fail_page_alloc", "pages"),
+  faultParameter("fail_page_table", "page tables"),
+  {
+    name: "ipi_delay",
+    placeholder: "P,CYCLES",
+    help: "P percent of interrupts between CPUs come up to CYCLES late",
+    set: (draft, value) => {
+      const [probability, cycles] = integers(
+        "ipi_delay",
+        value,
+        [[0, 100], [1, MAX_DELAY]],
+        `<probability>,<cycles> such as 10,5000: a percentage, and 1..${MAX_DELAY}`,
+      );
+      draft.ipi_delay = { probability, cycles };
     },
   },
   {
@@ -401,6 +461,50 @@ function integer(
 ): number {
   const n = cInteger(value ?? "");
   if (Number.isSafeInteger(n) && n >= min && n <= max) return n;
+  throw new ParamError(name, expected, value);
+}
+
+/** failslab= and its kin. */
+function faultParameter(
+  name: "failslab" | "fail_page_alloc" | "fail_page_table",
+  what: string,
+): Parameter {
+  return {
+    name,
+    placeholder: "I,P,S,T",
+    help:
+      `P percent of every I-th request for ${what} fail, after a size of S, T times (-1: no limit)`,
+    set: (draft, value) => {
+      draft[name] = faultSetting(name, value);
+    },
+  };
+}
+
+/** `<interval>,<probability>,<space>,<times>`: setup_fault_attr(). */
+function faultSetting(name: string, value: string | null): FaultSetting {
+  const [interval, probability, space, times] = integers(
+    name,
+    value,
+    [[0, 2 ** 32 - 1], [0, 100], [0, MAX_INT], [-1, MAX_INT]],
+    "<interval>,<probability>,<space>,<times> such as 1,10,0,-1: a percentage second, -1 = no limit last",
+  );
+  return { interval, probability, space, times };
+}
+
+/** Decimal integers between commas, as many as there are `ranges`. */
+function integers(
+  name: string,
+  value: string | null,
+  ranges: readonly (readonly [min: number, max: number])[],
+  expected: string,
+): number[] {
+  const words = (value ?? "").split(",");
+  const numbers = words.map((word) =>
+    /^-?[0-9]+$/.test(word) ? Number(word) : NaN
+  );
+  const right = numbers.length === ranges.length &&
+    numbers.every((n, i) => n >= ranges[i][0] && n <= ranges[i][1]);
+  if (right) return numbers;
   throw new ParamError(name, expected, value);
 }
 

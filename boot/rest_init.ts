@@ -82,6 +82,7 @@ function* kernel_init(t: Thread): Steps {
     KERN_INFO,
     `Boot complete: ${t.k.cpu_online.weight} CPUs, vmap=${t.k.vmap.name}`,
   );
+  t.k.faults.arm();
   const door = HostDoor.of(t.k);
   door.booted = true;
   for (;;) {

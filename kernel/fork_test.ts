@@ -14,6 +14,7 @@ import {
 import { page_count } from "./mm/page.ts";
 import { nr_unused_pages } from "./mm/page_alloc.ts";
 import type { Thread } from "./thread.ts";
+import { failPages } from "./testing.ts";
 
 const DATA = 0x600000;
 const VMAS: readonly Vma[] = [
@@ -85,7 +86,6 @@ for (const machine of ["opteron-2x4", "xen-pv"]) {
   Deno.test(`${machine}: a fork that finds no memory gives everything back`, () => {
     const booted = start();
     booted.run(function* (t) {
-      const { pages } = t.k;
       const mm = yield* new_mm(t);
       // Once, so that slabs of what is asked for here are there.
       yield* exit_mmap(t, (yield* dup_mm(t, mm)) as UserMm);
@@ -93,9 +93,9 @@ for (const machine of ["opteron-2x4", "xen-pv"]) {
       let failures = 0;
       for (let nth = 0;; nth++) {
         let left = nth;
-        pages.should_fail = () => left-- === 0;
+        failPages(t.k, () => left-- === 0);
         const copy = yield* dup_mm(t, mm);
-        pages.should_fail = null;
+        failPages(t.k, null);
         if (typeof copy !== "number") {
           yield* exit_mmap(t, copy);
           break;

@@ -10,6 +10,7 @@ import type { Machine } from "../arch/hw/machine.ts";
 import type { BlockState } from "./block/block_state.ts";
 import { KernelBug } from "./bug.ts";
 import type { CpuMask } from "./cpumask.ts";
+import { Faults } from "./fault_inject.ts";
 import type { HashCaches } from "./fs/hash_caches.ts";
 import type { XfsBufState } from "./fs/xfs/xfs_buf_state.ts";
 import type { Vfs } from "./fs/vfs.ts";
@@ -265,6 +266,8 @@ export class Kernel {
    * @internal
    */
   sanitizers: Sanitizers | null = null;
+  /** Allocations that are made to fail, and late interrupts. */
+  readonly faults: Faults;
   /**
    * Attributes of pages; `null` until the first are changed.
    *
@@ -303,6 +306,7 @@ export class Kernel {
     readonly params: KernelParams,
     readonly printk: Printk,
   ) {
+    this.faults = new Faults(machine, params);
     this.arch = machine.mmu.format.name === "ia64-16k" ? "ia64" : "x86";
   }
 

@@ -149,3 +149,15 @@ function* start_kernel(
   yield* kthread_run(t, init, "init");
   return yield* cpu_idle(t);
 }
+
+/** Has the page requests fail of which `fails` says so; `null` = none any more. */
+export function failPages(
+  k: Kernel,
+  fails: ((t: Thread, order: number) => boolean) | null,
+): void {
+  const { faults } = k;
+  faults.decide = fails === null
+    ? null
+    : (t, attr, pages) =>
+      attr === faults.fail_page_alloc && fails(t, Math.log2(pages));
+}

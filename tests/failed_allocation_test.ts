@@ -38,6 +38,7 @@ import {
   settle_blocks,
   take_pages,
 } from "./_machine.ts";
+import { failPages } from "../kernel/testing.ts";
 
 const PAGE = 4096;
 /** Addresses under one entry of the root table: behind them every table is new. */
@@ -146,13 +147,13 @@ function* make_failing(
   const hole = yield* get_vm_area(t, holes * HOLE, VM_MAP);
   const taken = yield* fill_slabs(t);
   let asked = 0;
-  t.k.pages.should_fail = (by) => {
+  failPages(t.k, (by) => {
     if (by.task !== t) return false;
     asked++;
     return mode === "one" ? asked === n : asked >= n;
-  };
+  });
   const addr = yield* call.make(t, pages);
-  t.k.pages.should_fail = null;
+  failPages(t.k, null);
   if (addr !== 0) yield* call.undo(t, addr);
   yield* empty_slabs(t, taken);
   yield* free_vm_area(t, hole!);

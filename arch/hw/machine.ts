@@ -61,6 +61,13 @@ export class Machine {
    * @internal
    */
   xen: Hypervisor | null = null;
+  /**
+   * How much later than usual an interrupt from CPU to CPU arrives, cycles, drawn
+   * anew for each; `null` = none is late.
+   *
+   * @internal
+   */
+  ipiDelay: (() => number) | null = null;
   /** What the machine has counted since power-on. */
   readonly counters: MachineCounters = { ipis: 0 };
   /** Cycles of one instruction that {@linkcode charge} counts. */
@@ -122,7 +129,8 @@ export class Machine {
     for (const id of targets) {
       this.counters.ipis++;
       this.engine.observer?.ipi?.(cpu, id, vector);
-      this.engine.sendInterrupt(this.engine.cpus[id], vector, at);
+      const late = this.ipiDelay === null ? 0 : this.ipiDelay();
+      this.engine.sendInterrupt(this.engine.cpus[id], vector, at + late);
     }
   }
 

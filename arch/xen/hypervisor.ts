@@ -423,9 +423,10 @@ export class Hypervisor {
     if (this.callbackVector < 0 || this.upcallPending[vcpu] !== 0) return;
     this.upcallPending[vcpu] = 1;
     this.counters.upcalls++;
-    const { engine } = this.machine;
+    const { engine, ipiDelay } = this.machine;
     const cpu = engine.cpus[vcpu];
-    const at = t.cpu.clock + this.costs.eventCycles;
+    const late = ipiDelay === null || cpu === t.cpu ? 0 : ipiDelay();
+    const at = t.cpu.clock + this.costs.eventCycles + late;
     engine.sendInterrupt(cpu, this.callbackVector, at);
   }
 

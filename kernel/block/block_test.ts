@@ -26,6 +26,7 @@ import {
 import { submit_bio } from "./blk_core.ts";
 import type { BlockDevice } from "./block_device.ts";
 import { SlowDisk } from "./testing.ts";
+import { failPages } from "../testing.ts";
 
 const SECTOR = 512;
 
@@ -174,7 +175,7 @@ Deno.test("bio_alloc() has room for as many pieces as asked for, up to 256, or f
       yield* bio_put(t, bio);
     }
     const inUse = t.k.slab.inUse();
-    t.k.pages.should_fail = () => true;
+    failPages(t.k, () => true);
     let failed = 0;
     const bios: Bio[] = [];
     for (let i = 0; i < 400 && failed === 0; i++) {
@@ -187,9 +188,9 @@ Deno.test("bio_alloc() has room for as many pieces as asked for, up to 256, or f
     for (const bio of bios) yield* bio_put(t, bio);
     assertEquals(t.k.slab.inUse(), inUse);
     // A request without memory fails its bio.
-    t.k.pages.should_fail = null;
+    failPages(t.k, null);
     const disk = yield* SlowDisk.create(t, "slow0", numbered());
-    t.k.pages.should_fail = () => true;
+    failPages(t.k, () => true);
     let got: number = 0;
     const bio = (yield* bio_alloc(t, GFP_NOIO, 1))!;
     bio.bi_bdev = disk;
@@ -199,7 +200,7 @@ Deno.test("bio_alloc() has room for as many pieces as asked for, up to 256, or f
       yield* bio_put(t, bio);
     };
     yield* submit_bio(t, READ, bio);
-    t.k.pages.should_fail = null;
+    failPages(t.k, null);
     assertEquals(got, err(ENOMEM));
     yield* disk.destroy(t);
   });

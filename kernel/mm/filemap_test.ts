@@ -36,6 +36,7 @@ import { alloc_page } from "./page_alloc.ts";
 import type { Page } from "./page.ts";
 import { truncate_inode_pages } from "./truncate.ts";
 import { PAGE_SIZE, runVm, take_pages, usage } from "./vm_testing.ts";
+import { failPages } from "../testing.ts";
 
 /** Pages in use, slab pages left out: a slab that is empty stays. */
 function inUse(t: Thread): Record<string, number> {
@@ -254,7 +255,6 @@ Deno.test("find_or_create_page() without memory for the page, or for the tree, l
     const page = (yield* find_or_create_page(t, mapping, 1, GFP_KERNEL))!;
     yield* unlock_page(t, page);
     const gfp = GFP_KERNEL | __GFP_NOWARN;
-    const { pages } = t.k;
     // Every node of the slab at hand goes, so that the next needs a page.
     const cache = t.k.page_cache!.radix_tree_node_cachep;
     let asked = 0;
@@ -264,9 +264,9 @@ Deno.test("find_or_create_page() without memory for the page, or for the tree, l
         const start = inUse(t);
         const nodes = cache.active;
         asked = 0;
-        pages.should_fail = () => asked++ >= failing;
+        failPages(t.k, () => asked++ >= failing);
         const got = yield* find_or_create_page(t, mapping, index, gfp);
-        pages.should_fail = null;
+        failPages(t.k, null);
         if (got === null) {
           assertEquals(inUse(t), start);
           assertEquals(cache.active, nodes);

@@ -7,6 +7,7 @@
  * instead of ZERO_SIZE_PTR. DMA caches are left out.
  */
 import { charge, enter, ksym, leave, type Steps } from "../../arch/asm.ts";
+import { should_failslab } from "../fault_inject.ts";
 import { KERN_WARNING, printk } from "../printk.ts";
 import type { Thread } from "../thread.ts";
 import { DONE, Ready } from "../../arch/sim/ready.ts";
@@ -179,6 +180,10 @@ export function kmalloc_node(
     if ((gfp & __GFP_NOWARN) === 0) {
       printk(t, KERN_WARNING, `kmalloc: ${bytes} bytes are too much`);
     }
+    leave(t);
+    return general.nothing;
+  }
+  if (t.k.faults.active && should_failslab(t, cache.objectBytes, gfp)) {
     leave(t);
     return general.nothing;
   }

@@ -22,6 +22,7 @@ import {
 } from "../../arch/asm.ts";
 import { parseVaddr } from "../../arch/hw/pte.ts";
 import { BUG_ON, KernelBug } from "../bug.ts";
+import { should_fail_alloc_page } from "../fault_inject.ts";
 import type { Kernel } from "../kernel.ts";
 import { spin_lock, spin_unlock } from "../locking/spinlock.ts";
 import type { Thread } from "../thread.ts";
@@ -91,10 +92,6 @@ export class PageAllocator extends PageTable {
   pgfree = 0;
   /** Failures reported and kept quiet; see alloc_failed.ts. */
   readonly failures = { printed: 0, missed: 0, since: -Infinity, inBurst: 0 };
-  /** Failure injection: whether this request is to fail. */
-  should_fail:
-    | ((t: Thread, gfp: number, order: number) => boolean)
-    | null = null;
   /** For what the fast path returns. */
   readonly ready: Ready<Page | null> = new Ready<Page | null>(null);
   readonly #zonelists: (Zonelist | undefined)[];
@@ -234,7 +231,7 @@ function alloc_at_hand(
   gfp: number,
   zonelist: Zonelist,
 ): Page | null {
-  if (pages.should_fail !== null) return null;
+  if (t.k.faults.active) return null;
   const zones = (gfp & __GFP_THISNODE) !== 0
     ? zonelist.thisNode
     : zonelist.zones;
@@ -295,8 +292,7 @@ export function* __alloc_pages_internal(
 ): Steps<Page | null> {
   enter(t, __ALLOC_PAGES_INTERNAL);
   charge(t, 30);
-  const { pages } = t.k;
-  if (pages.should_fail !== null && pages.should_fail(t, gfp, order)) {
+  if (t.k.faults.active && should_fail_alloc_page(t, gfp, order)) {
     leave(t);
     return null;
   }

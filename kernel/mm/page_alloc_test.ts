@@ -62,6 +62,7 @@ import {
   put_page,
   split_page,
 } from "./page_alloc.ts";
+import { failPages } from "../testing.ts";
 
 const MiB = 2 ** 20;
 
@@ -253,7 +254,7 @@ Deno.test("a page at hand costs the same virtual time on the fast path and the l
   const cost = rig.run(function* (t) {
     const cycles: number[] = [];
     for (const hook of [null, null, () => false]) {
-      rig.k.pages.should_fail = hook;
+      failPages(rig.k, hook);
       const start = t.cpu.clock;
       const page = (yield* alloc_page(t, GFP_KERNEL))!;
       cycles.push(t.cpu.clock - start);
@@ -325,9 +326,9 @@ Deno.test("GFP_ATOMIC goes below the watermark where GFP_KERNEL fails with a mes
 Deno.test("failure messages are limited to ten in five seconds", () => {
   const rig = new Rig();
   rig.run(function* (t) {
-    rig.k.pages.should_fail = (_, __, order) => order === 0;
+    failPages(rig.k, (_, order) => order === 0);
     assertEquals(yield* alloc_page(t, GFP_KERNEL), null);
-    rig.k.pages.should_fail = null;
+    failPages(rig.k, null);
     while ((yield* alloc_pages(t, GFP_THISNODE | __GFP_DMA, 10)) !== null);
     for (let i = 0; i < 30; i++) yield* alloc_pages(t, __GFP_DMA, 10);
   });

@@ -27,6 +27,7 @@ import {
 } from "../../arch/asm.ts";
 import type { PtePair } from "../../arch/hw/pte.ts";
 import { WARN_ON } from "../bug.ts";
+import { should_fail_page_table } from "../fault_inject.ts";
 import type { Kernel } from "../kernel.ts";
 import { EBUSY, ENOMEM, err, type Errno } from "../lib/errno.ts";
 import { spin_lock, spin_unlock, Spinlock } from "../locking/spinlock.ts";
@@ -137,6 +138,7 @@ function* alloc_table(t: Thread): Steps<number | Errno> {
     k.machine.memory.zero(pfn);
     return pfn;
   }
+  if (k.faults.active && should_fail_page_table(t)) return err(ENOMEM);
   const page = yield* alloc_page(t, GFP_KERNEL | __GFP_ZERO);
   return page === null ? err(ENOMEM) : page.pfn;
 }

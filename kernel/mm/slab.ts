@@ -17,8 +17,16 @@
  * on request); mempolicies. Freeing twice or to the wrong cache is always found,
  * as with CONFIG_DEBUG_SLAB, without its cost.
  */
-import { charge, enter, ksym, leave, type Steps } from "../../arch/asm.ts";
+import {
+  charge,
+  enter,
+  ksym,
+  leave,
+  type Steps,
+  type Sym,
+} from "../../arch/asm.ts";
 import { BUG, BUG_ON } from "../bug.ts";
+import { should_failslab } from "../fault_inject.ts";
 import type { Kernel } from "../kernel.ts";
 import type { Thread } from "../thread.ts";
 import { DONE, Ready } from "../../arch/sim/ready.ts";
@@ -56,12 +64,15 @@ export { kmem_cache_destroy, kmem_cache_shrink } from "./slab_shrink.ts";
  * prefetch and return 10.
  */
 export const ALLOC_INSTRUCTIONS = 50;
+/** Prologue, should_failslab() and return of an allocation that is made to fail. */
+const REFUSED_INSTRUCTIONS = 30;
 /** A free that the array takes: prologue and tests 10, __phys_addr() and the page's cache 22, interrupts 9, array 9. */
 export const FREE_INSTRUCTIONS = 50;
 /** On NUMA the object's node is compared with the CPU's too. */
 export const FREE_INSTRUCTIONS_NUMA = 64;
 
 const KMEM_CACHE_ALLOC = ksym("kmem_cache_alloc");
+const KMEM_CACHE_ALLOC_NODE = ksym("kmem_cache_alloc_node");
 const KMEM_CACHE_FREE = ksym("kmem_cache_free");
 const KMEM_CACHE_CREATE = ksym("kmem_cache_create");
 
@@ -333,6 +344,9 @@ export function kmem_cache_alloc<T extends SlabObject>(
   cache: KmemCache<T>,
   gfp: number,
 ): Steps<T | null> {
+  if (t.k.faults.active && refused(t, cache, gfp, KMEM_CACHE_ALLOC)) {
+    return cache.ready.give(null);
+  }
   const ac = cache.array[t.cpu.id];
   if (ac === undefined || ac.avail === 0 || (gfp & __GFP_ZERO) !== 0) {
     return cache_alloc_slow(t, cache, gfp, KMEM_CACHE_ALLOC);
@@ -375,9 +389,11 @@ export function kmem_cache_alloc_node<T extends SlabObject>(
   gfp: number,
   node: number,
 ): Steps<T | null> {
-  return node < 0 || node === t.cpu.node
-    ? kmem_cache_alloc(t, cache, gfp)
-    : kmem_cache_alloc_on(t, cache, gfp, node);
+  if (node < 0 || node === t.cpu.node) return kmem_cache_alloc(t, cache, gfp);
+  if (t.k.faults.active && refused(t, cache, gfp, KMEM_CACHE_ALLOC_NODE)) {
+    return cache.ready.give(null);
+  }
+  return kmem_cache_alloc_on(t, cache, gfp, node);
 }
 
 /**
@@ -431,6 +447,20 @@ export function kmem_cache_free<T extends SlabObject>(
   array_push(cache, ac, obj);
   leave(t);
   return DONE;
+}
+
+/** Whether fault injection has an allocation fail, which is then charged to `sym`. */
+function refused<T extends SlabObject>(
+  t: Thread,
+  cache: KmemCache<T>,
+  gfp: number,
+  sym: Sym,
+): boolean {
+  enter(t, sym);
+  const fails = should_failslab(t, cache.objectBytes, gfp);
+  if (fails) charge(t, REFUSED_INSTRUCTIONS);
+  leave(t);
+  return fails;
 }
 
 /** Takes the hottest object of `ac`, which has one. */

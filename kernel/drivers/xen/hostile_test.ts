@@ -72,6 +72,7 @@ import {
   xenbus_init,
 } from "./xen_devices.ts";
 import { xenbus_write } from "./xenstore.ts";
+import { failPages } from "../../testing.ts";
 
 const SECTORS = 1024;
 
@@ -448,12 +449,12 @@ Deno.test("without memory or addresses a device does not come, and leaves nothin
       for (const forGood of [false, true]) {
         for (let n = 1, left = 0; left <= 0; n++) {
           left = n;
-          t.k.pages.should_fail = () => {
+          failPages(t.k, () => {
             left--;
             return left === 0 || (forGood && left < 0);
-          };
+          });
           const device = yield* attach(t);
-          t.k.pages.should_fail = null;
+          failPages(t.k, null);
           if (typeof device !== "number") {
             yield* detach(t, device as Vbd & Vif);
           } else {

@@ -61,6 +61,7 @@ import {
   type XfsBuf,
   type XfsBuftarg,
 } from "./xfs_buf.ts";
+import { failPages } from "../../testing.ts";
 
 const SECTOR = 512;
 const FLAGS = XBF_LOCK | XBF_MAPPED;
@@ -359,9 +360,9 @@ Deno.test("vmap: addresses wait until there are more than 64 at the next mapping
     const bp = yield* read(t, btp, 0, 16);
     const { general } = t.k.slab;
     const hoard = yield* empty_cache(t, general.find(16)!);
-    t.k.pages.should_fail = () => true;
+    failPages(t.k, () => true);
     yield* xfs_buf_relse(t, bp);
-    t.k.pages.should_fail = null;
+    failPages(t.k, null);
     assertEquals([state.as_list_len, areas() - before], [0, 0]);
     for (const obj of hoard) yield* kfree(t, obj);
     // Under Xen: at once.
@@ -374,13 +375,13 @@ Deno.test("vmap: addresses wait until there are more than 64 at the next mapping
 /** Takes what `cache` can give without a new page. */
 function* empty_cache(t: Thread, cache: KmemCache<SlabObject>) {
   const got: SlabObject[] = [];
-  t.k.pages.should_fail = () => true;
+  failPages(t.k, () => true);
   for (;;) {
     const obj = yield* kmem_cache_alloc(t, cache, __GFP_NOWARN);
     if (obj === null) break;
     got.push(obj);
   }
-  t.k.pages.should_fail = null;
+  failPages(t.k, null);
   return got;
 }
 
@@ -551,9 +552,9 @@ Deno.test("whichever allocation fails, a read fails whole or not at all", () => 
           }
         }
         let asked = 0;
-        t.k.pages.should_fail = () => asked++ >= failing;
+        failPages(t.k, () => asked++ >= failing);
         const bp = yield* xfs_buf_read(t, btp, 256, DIR_BLOCK, FLAGS);
-        t.k.pages.should_fail = null;
+        failPages(t.k, null);
         if (typeof bp === "number") {
           assertEquals(bp, err(ENOMEM));
           failed++;
