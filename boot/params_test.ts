@@ -96,7 +96,7 @@ Deno.test("parseCommandLine() reads every parameter", () => {
   const line =
     "nr_cpus=4 mem=1G vmalloc=64M hashdist=0 loglevel=5 vmap=vmlist " +
     "vmap.quirk=posted-search,insert-overlap lazy_max=100 seed=7 panic_on_warn " +
-    "xfs.buf_map=vmap pageattr.quirk=no-unmap-aliases " +
+    "vmap.max_alloc=4 vmap.space=256 xfs.buf_map=vmap pageattr.quirk=no-unmap-aliases " +
     "xen.quirk=no-unmap-aliases-on-pin";
   const { params, given } = parseCommandLine(line);
   assertEquals(params, {
@@ -110,13 +110,15 @@ Deno.test("parseCommandLine() reads every parameter", () => {
     pageattr_quirk: new Set(["no-unmap-aliases"]),
     xen_quirk: new Set(["no-unmap-aliases-on-pin"]),
     lazy_max: 100,
+    vmap_max_alloc: 4,
+    vmap_space: 256,
     xfs_buf_map: "vmap",
     seed: 7,
     panic_on_warn: true,
     command_line: line,
     unknown_options: [],
   });
-  assertEquals(given.size, 13);
+  assertEquals(given.size, 15);
 });
 
 Deno.test("parseCommandLine() takes a dash for an underscore, and the last of several", () => {
@@ -166,6 +168,18 @@ Deno.test("parseCommandLine() refuses values that cannot be read", () => {
     [
       "lazy_max=32M",
       'Cannot use kernel parameter lazy_max as it must be a number of pages such as 8192: current value is "32M"',
+    ],
+    [
+      "vmap.max_alloc=3",
+      'Cannot use kernel parameter vmap.max_alloc as it must be a power of two in 1..512: current value is "3"',
+    ],
+    [
+      "vmap.max_alloc=1024",
+      'Cannot use kernel parameter vmap.max_alloc as it must be a power of two in 1..512: current value is "1024"',
+    ],
+    [
+      "vmap.space=-1",
+      'Cannot use kernel parameter vmap.space as it must be a number of pages such as 1024: current value is "-1"',
     ],
     [
       "seed=abc",

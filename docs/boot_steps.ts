@@ -9,7 +9,7 @@
 import { KERNEL_INIT_STEPS } from "../boot/rest_init.ts";
 import { START_KERNEL_STEPS } from "../boot/start_kernel.ts";
 import type { BootStep } from "../boot/step.ts";
-import { QUIRKS } from "../kernel/mm/quirks.ts";
+import { QUIRKS, quirkYears } from "../kernel/mm/quirks.ts";
 
 /** A table in the layout that `deno fmt` gives it: cells as wide as their column. */
 export function markdownTable(
@@ -45,13 +45,23 @@ function stepsTable(steps: readonly BootStep[]): string {
 
 function quirksTable(): string {
   return markdownTable(
-    ["Id", "`vmap.quirk=`", "Taken out by", "CPUs", "What goes wrong"],
-    QUIRKS.map(({ id, name, fixedBy, needsRace, summary }) => [
-      id,
-      code([name]),
-      fixedBy,
-      needsRace ? "race" : "1",
-      summary,
+    [
+      "Id",
+      "`vmap.quirk=`",
+      "Taken out by",
+      "In",
+      "Years",
+      "CPUs",
+      "What goes wrong",
+    ],
+    QUIRKS.map((quirk) => [
+      quirk.id,
+      code([quirk.name]),
+      quirk.fixedBy,
+      quirk.fixedIn,
+      quirkYears(quirk)?.toFixed(1) ?? "-",
+      quirk.needsRace ? "race" : "1",
+      quirk.summary,
     ]),
   );
 }

@@ -397,7 +397,7 @@ const NOTICED = [
   "retry-from-failure",
   "no-overflow-check",
   "leak-on-failure",
-  "aliases-skip-full-blocks",
+  "full-blocks-skipped",
 ];
 
 /** Whether some storm of addresses that run out breaks on `quirk`. */

@@ -66,13 +66,13 @@ const VARIANT_PARAMS: Readonly<
   "repaired": { vmap: "rewrite", quirks: [] },
   "as-merged": {
     vmap: "rewrite",
-    quirks: ["retry-from-failure", "aliases-skip-full-blocks"],
+    quirks: ["retry-from-failure", "full-blocks-skipped"],
   },
   "posted": {
     vmap: "rewrite",
     quirks: [
       "retry-from-failure",
-      "aliases-skip-full-blocks",
+      "full-blocks-skipped",
       "posted-search",
     ],
   },

@@ -24,18 +24,22 @@ const VMAP_BBMAP_BITS_MAX = 1024;
 const VMALLOC_SPACE_64 = 128 * 2 ** 30;
 const VMALLOC_SPACE_32 = 128 * 2 ** 20;
 
-/** Pages of one block, for kernels built for `nrCpus`. */
+/**
+ * Pages of one block, for kernels built for `nrCpus`.
+ *
+ * @param maxAlloc Pages of the largest request: a block holds two at least.
+ * @param spacePages What is assumed of vmalloc space.
+ */
 export function vmap_bbmap_bits(
   nrCpus: number,
-  wordBits: number,
-  pageBytes: number,
+  maxAlloc: number,
+  spacePages: number,
   oddBlockSize: boolean,
 ): number {
-  const space = wordBits === 64 ? VMALLOC_SPACE_64 : VMALLOC_SPACE_32;
   // B6: dividing by a number that is no power of two makes one that is none.
   const share = oddBlockSize ? nrCpus : roundup_pow_of_two(nrCpus);
-  const wanted = Math.floor(Math.floor(space / pageBytes / share) / 16);
-  return Math.min(VMAP_BBMAP_BITS_MAX, Math.max(2 * wordBits, wanted));
+  const wanted = Math.floor(Math.floor(spacePages / share) / 16);
+  return Math.min(VMAP_BBMAP_BITS_MAX, Math.max(2 * maxAlloc, wanted));
 }
 
 /** The variables; see the file's head. */
@@ -91,11 +95,12 @@ export class RewriteState {
     this.page_size = memory.pageBytes;
     this.quirks = k.vmalloc.quirks;
     this.address_limit = 2 ** k.machine.mmu.format.vaddrBits;
-    this.VMAP_MAX_ALLOC = wordBits;
+    this.VMAP_MAX_ALLOC = k.params.vmap_max_alloc ?? wordBits;
+    const space = wordBits === 64 ? VMALLOC_SPACE_64 : VMALLOC_SPACE_32;
     this.VMAP_BBMAP_BITS = vmap_bbmap_bits(
       spec.kernel.nrCpus,
-      wordBits,
-      this.page_size,
+      this.VMAP_MAX_ALLOC,
+      k.params.vmap_space ?? space / this.page_size,
       this.quirks.oddBlockSize,
     );
     this.VMAP_BLOCK_SIZE = this.VMAP_BBMAP_BITS * this.page_size;

@@ -50,9 +50,11 @@ export function* vm_unmap_aliases(t: Thread, w: RewriteState): Steps {
   t.k.sanitizers?.aliasesBegin(t);
   const hull: Hull = { start: Infinity, end: 0, flush: false };
   rcu_read_lock(t);
+  const { queuesWalked, fullBlocksSkipped } = w.quirks;
+  // B2: readers that come along the queues, as in 2.6.28.
+  if (queuesWalked) yield* clear_queued_blocks(t, w, hull);
   // B1: a block that is all handed out is on no queue, but may have dirty pages.
-  if (w.quirks.aliasesSkipFull) yield* clear_queued_blocks(t, w, hull);
-  else yield* clear_all_blocks(t, w, hull);
+  if (!fullBlocksSkipped) yield* clear_all_blocks(t, w, hull);
   rcu_read_unlock(t);
   const { start, end, flush } = hull;
   yield* __purge_vmap_area_lazy(t, w, start, end, true, flush);

@@ -66,6 +66,7 @@ import {
 import { get_cpu_var, put_cpu_var } from "../percpu.ts";
 import { call_rcu, rcu_read_lock, rcu_read_unlock, RcuHead } from "../rcu.ts";
 import type { Thread } from "../thread.ts";
+import { vunmap_page_range } from "./pgtable.ts";
 import { GFP_RECLAIM_MASK } from "./vmalloc_state.ts";
 import type { RewriteState } from "./rewrite_state.ts";
 import { kmem_cache_alloc_node, kmem_cache_free, SlabObject } from "./slab.ts";
@@ -222,7 +223,7 @@ function* vbq_remove(
   yield* spin_lock(t, vbq.lock);
   charge(t, 6);
   // B2: a reader that stands on an entry reset to itself never gets off it.
-  if (w.quirks.rcuUnion) list_del_init(vb.free_list);
+  if (w.quirks.delInit) list_del_init(vb.free_list);
   else list_del_rcu(vb.free_list);
   yield* spin_unlock(t, vbq.lock);
 }
@@ -378,6 +379,8 @@ export function* vb_free(
   vb_mark_dirty(t, w, vb, first, order);
   if (vb.dirty === w.VMAP_BBMAP_BITS) yield* free_vmap_block(t, w, vb);
   else yield* spin_unlock(t, vb.lock);
+  // A18: given up above, the addresses may be somebody else's by now.
+  if (w.quirks.clearAfterDirty) yield* vunmap_page_range(t, addr, addr + size);
   leave(t);
 }
 

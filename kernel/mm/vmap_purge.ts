@@ -16,6 +16,8 @@ import {
   enter,
   ksym,
   leave,
+  local_irq_restore,
+  local_irq_save,
   read_line,
   type Steps,
   write_line,
@@ -80,7 +82,7 @@ export function* __purge_vmap_area_lazy(
   force: boolean,
 ): Steps {
   enter(t, PURGE_VMAP_AREA_LAZY);
-  if (sync || force) yield* spin_lock(t, w.purge_lock);
+  if (sync || force) yield* take_purge_lock(t, w);
   else if (!(yield* spin_trylock(t, w.purge_lock))) {
     leave(t);
     return;
@@ -132,6 +134,14 @@ export function* __purge_vmap_area_lazy(
   }
   yield* spin_unlock(t, w.purge_lock);
   leave(t);
+}
+
+/** Waits for purge_lock, able to answer its holder's flush meanwhile. */
+function* take_purge_lock(t: Thread, w: RewriteState): Steps {
+  if (!w.quirks.purgeLockIrqsOff) return yield* spin_lock(t, w.purge_lock);
+  const flags = local_irq_save(t); // A9
+  yield* spin_lock(t, w.purge_lock);
+  local_irq_restore(t, flags);
 }
 
 /** Purges unless somebody else does: too much has piled up. */
