@@ -5,8 +5,8 @@
  * them, as on the hardware: a translation that is cached is used, whatever the
  * table says by now, until this CPU flushes it.
  *
- * Left out: speculative fills (the schedule explorer adds them), accesses that
- * cross a page.
+ * Speculative fills happen when the schedule explorer asks for them. Left out:
+ * accesses that cross a page.
  */
 import type { MachineContext } from "../op.ts";
 import type { Machine } from "./machine.ts";
@@ -256,6 +256,27 @@ export class Mmu {
       global ? spec.tlb.flushGlobalCycles : spec.tlb.flushCycles,
     );
     engine.observer?.flush?.(t.cpu, global);
+  }
+
+  /**
+   * CPU `id` fills its TLB for `vaddr` unasked, as hardware may at any time while
+   * the entry is present. Charges nothing; sets no accessed bit.
+   *
+   * @returns Whether it did: `false` = no entry, or a translation was there.
+   */
+  speculate(id: number, vaddr: number): boolean {
+    const root = this.#roots[id];
+    const vpn = Math.floor(vaddr * this.#pageOfByte);
+    const tlb = this.tlbs[id];
+    if (root < 0 || tlb.holds(vpn) || !this.#lookup(null, root, vaddr)) {
+      return false;
+    }
+    const { lo, hi, level } = this.#walk;
+    const prot = this.format.prot(lo, hi, level);
+    if ((prot & LARGE) !== 0) return false;
+    const pfn = this.format.pfn(lo, hi, prot);
+    tlb.fillSplit(vpn | 0, (vpn * PAGE_HIGH) | 0, pfn, prot);
+    return true;
   }
 
   /** Drops `vaddr`'s translation from CPU `id`'s TLB, whoever runs there: a hypervisor's doing, which charges for it. */
