@@ -7,6 +7,7 @@ import { cpusOf } from "../arch/hw/validate.ts";
 import type { VmapLayerFactory } from "../kernel/mm/vmap_layer.ts";
 import { DEFAULT_PARAMS, type KernelParams } from "../kernel/params.ts";
 import { boot, type BootedMachine } from "./boot.ts";
+import { injectedFaults } from "./injected.ts";
 import { type Insmod, insmod } from "./insmod.ts";
 import {
   type AnyRun,
@@ -70,7 +71,8 @@ export function eachMachine<Run extends AnyRun>(
         options.onProgress?.(done + share, total, what);
       onShare(0);
       if (options.insmod !== undefined) insmod(booted, options.insmod);
-      runs.push(measure(booted, layer, threads, onShare));
+      const run = measure(booted, layer, threads, onShare);
+      runs.push(withInjected(run, booted));
       if (done === 0) dmesg = booted.dmesg();
     }
   }
@@ -83,6 +85,15 @@ export function eachMachine<Run extends AnyRun>(
     dmesg,
     runs,
   };
+}
+
+/** `run` with what was injected into it, if anything was to be. */
+export function withInjected<Run extends AnyRun>(
+  run: Run,
+  { kernel }: BootedMachine,
+): Run {
+  const injected = injectedFaults(kernel);
+  return injected === null ? run : { ...run, injected };
 }
 
 /** What results say of a machine. */

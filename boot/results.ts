@@ -37,8 +37,28 @@ export interface LockLine {
   readonly hold_ns: number;
 }
 
+/** What fault injection did in a run, from the boot on. */
+export interface InjectedFaults {
+  /** Objects of slabs that were refused. */
+  readonly failslab: number;
+  /** Blocks of pages that were refused. */
+  readonly fail_page_alloc: number;
+  /** Page tables that were refused. */
+  readonly fail_page_table: number;
+  /** Interrupts between CPUs that came late. */
+  readonly late_ipis: number;
+  /** Operations that failed for it. */
+  readonly failed_ops: number;
+}
+
+/** What every run has. */
+export interface CommonRun {
+  /** What was injected; absent = the kernel parameters ask for nothing. */
+  readonly injected?: InjectedFaults;
+}
+
 /** One workload that was measured, on one vmap layer, with one number of threads. */
-export interface MeasuredRun {
+export interface MeasuredRun extends CommonRun {
   /** Such as `"map-touch-unmap"`. */
   readonly workload: string;
   /** Name of the vmap layer. */
@@ -104,7 +124,7 @@ export interface NamedInode {
 }
 
 /** A run of `xfs-ls`. */
-export interface XfsLsRun {
+export interface XfsLsRun extends CommonRun {
   /** Which workload it was. */
   readonly workload: "xfs-ls";
   /** Name of the vmap layer. */
@@ -130,7 +150,7 @@ export interface ModulesRun extends MeasuredRun {
 }
 
 /** A run of `none`: the machine has booted, and the modules of `--insmod` are loaded. */
-export interface NoneRun {
+export interface NoneRun extends CommonRun {
   /** Says which workload. */
   readonly workload: "none";
   /** Name of the vmap layer. */
@@ -170,7 +190,7 @@ export interface VmapCalls {
 }
 
 /** Several subsystems side by side for a stretch of virtual time: before the benchmark, or a workload of its own. */
-export interface MixedRun {
+export interface MixedRun extends CommonRun {
   /** `"mixed"`, `"xen"` or `"all"`. */
   readonly workload: string;
   /** Name of the vmap layer. */

@@ -11,7 +11,11 @@ import { KERN_INFO, printk } from "../kernel/printk.ts";
 import type { Thread } from "../kernel/thread.ts";
 import { DEFAULT_PARAMS } from "../kernel/params.ts";
 import { boot, type BootedMachine } from "./boot.ts";
-import { machineResult, type MachinesOptions } from "./each_machine.ts";
+import {
+  machineResult,
+  type MachinesOptions,
+  withInjected,
+} from "./each_machine.ts";
 import type { Initcall } from "./host_door.ts";
 import { insmod } from "./insmod.ts";
 import type { LabModuleName } from "./images/lab_modules.ts";
@@ -118,7 +122,7 @@ export function runMixed(options: MixedOptions): BootResult<MixedRun> {
     seed: params.seed,
     command_line: options.commandLine ?? "",
     dmesg: booted.dmesg(),
-    runs: [run],
+    runs: [withInjected(run, booted)],
   };
 }
 

@@ -6,7 +6,8 @@
  * text_poke() maps the page of the code once more, writable, and unmaps that
  * lazily: until the next purge there is a way to write to read-only code.
  *
- * Differs from Linux: mark_rodata_ro() is not a step of the boot here, whose
+ * Differs from Linux: text_poke() returns -ENOMEM where 2.6.28 has a BUG_ON()
+ * (2.6.30 maps by fixmap instead, which cannot fail); mark_rodata_ro() is not a step of the boot here, whose
  * virtual time would change, but is called by the workloads that change page
  * attributes. Left out: text_poke_early(), as boot has no code to change.
  */
@@ -24,7 +25,7 @@ import {
 import { PAGE_KERNEL } from "../arch/hw/pte.ts";
 import { BUG_ON } from "./bug.ts";
 import { DS_PREFIX, kernel_text, LOCK_PREFIX } from "./kernel_text.ts";
-import type { Errno } from "./lib/errno.ts";
+import { ENOMEM, err, type Errno } from "./lib/errno.ts";
 import { type Page, pfn_to_page } from "./mm/page.ts";
 import { set_memory_nx, set_memory_ro } from "./mm/set_memory.ts";
 import { pfn_at } from "./mm/pgtable.ts";
@@ -47,6 +48,8 @@ const SYNC_CORE_INSTRUCTIONS = 60;
  * Context: process; may sleep. Interrupts are off while it copies.
  *
  * Linux: arch/x86/kernel/alternative.c.
+ *
+ * @returns 0, or -ENOMEM, nothing written.
  *
  * @example
  * ```ts
@@ -72,7 +75,7 @@ export function* text_poke(
   t: Thread,
   addr: number,
   opcode: Uint8Array,
-): Steps {
+): Steps<0 | Errno> {
   enter(t, TEXT_POKE);
   charge(t, 40);
   const { pageBytes } = t.machine.memory;
@@ -83,7 +86,10 @@ export function* text_poke(
   const second = page_of(t, addr + pageBytes);
   const pages = second === null ? [first!] : [first!, second];
   const alias = yield* vmap(t, pages, pages.length, VM_MAP, PAGE_KERNEL);
-  BUG_ON(t, alias === 0, "no room to map code");
+  if (alias === 0) {
+    leave(t);
+    return err(ENOMEM);
+  }
   local_irq_disable(t);
   for (let i = 0; i < opcode.length; i++) {
     yield* vstore(t, alias + offset + i, 1, opcode[i]);
@@ -96,6 +102,7 @@ export function* text_poke(
     BUG_ON(t, byte !== opcode[i], "code is not what was written");
   }
   leave(t);
+  return 0;
 }
 
 /** Page that backs `addr`, in the direct map or in an area; `null` = none. */
@@ -118,9 +125,13 @@ export function* alternatives_smp_switch(
   if (typeof text === "number") return text;
   enter(t, ALTERNATIVES_SMP_SWITCH);
   const prefix = new Uint8Array([smp ? LOCK_PREFIX : DS_PREFIX]);
-  for (const site of text.lock_sites) yield* text_poke(t, site, prefix);
+  let error: 0 | Errno = 0;
+  for (const site of text.lock_sites) {
+    error = yield* text_poke(t, site, prefix);
+    if (error !== 0) break;
+  }
   leave(t);
-  return text.lock_sites.length;
+  return error !== 0 ? error : text.lock_sites.length;
 }
 
 /** Makes the kernel's text and constants read-only. @returns 0 or a negative errno. */

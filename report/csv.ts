@@ -101,6 +101,15 @@ const NONE: readonly Column<ModuleRow>[] = [
   ["module", (_, { module }) => module],
 ];
 
+/** Added to each row of a run that something was to be injected into. */
+const INJECTED: readonly Column<AnyRun>[] = [
+  ["failslab", (_, { injected }) => injected?.failslab ?? null],
+  ["fail_page_alloc", (_, { injected }) => injected?.fail_page_alloc ?? null],
+  ["fail_page_table", (_, { injected }) => injected?.fail_page_table ?? null],
+  ["late_ipis", (_, { injected }) => injected?.late_ipis ?? null],
+  ["failed_ops", (_, { injected }) => injected?.failed_ops ?? null],
+];
+
 interface PartRow {
   readonly run: MixedRun;
   readonly part: MixedPart;
@@ -160,16 +169,30 @@ export function formatCsv(result: BootResult<AnyRun>): string {
   return table(result, MAP_TOUCH_UNMAP, mapTouchUnmap);
 }
 
-function table<Row>(
+function table<Row extends AnyRun | { readonly run: AnyRun }>(
   result: BootResult<AnyRun>,
-  columns: readonly Column<Row>[],
+  own: readonly Column<Row>[],
   rows: readonly Row[],
 ): string {
+  const injected = result.runs.some((run) => run.injected !== undefined);
+  const columns = injected
+    ? [...own, ...INJECTED.map((column) => ofRow<Row>(column))]
+    : own;
   const lines = rows.map((row) =>
     columns.map(([, valueOf]) => csvField(valueOf(result, row)))
   );
   return [columns.map(([name]) => name), ...lines]
     .map((line) => `${line.join(",")}\n`).join("");
+}
+
+/** A column of the run that a row belongs to. */
+function ofRow<Row extends AnyRun | { readonly run: AnyRun }>(
+  [name, valueOf]: Column<AnyRun>,
+): Column<Row> {
+  return [
+    name,
+    (result, row) => valueOf(result, "run" in row ? row.run : row),
+  ];
 }
 
 function csvField(value: Field): string {

@@ -49,7 +49,7 @@ export function formatJson(result: BootResult<AnyRun>): string {
     },
     seed,
     command_line,
-    ...(mixed === undefined ? {} : { mixed: orderMixed(mixed) }),
+    ...(mixed === undefined ? {} : { mixed: orderRun(mixed) }),
     runs: runs.map(orderRun),
     dmesg,
   };
@@ -58,6 +58,22 @@ export function formatJson(result: BootResult<AnyRun>): string {
 
 /** Order of keys is part of the output, so it does not follow whoever built the object. */
 function orderRun(run: AnyRun): AnyRun {
+  const ordered = orderFields(run);
+  const { injected } = run;
+  if (injected === undefined) return ordered;
+  return {
+    ...ordered,
+    injected: {
+      failslab: injected.failslab,
+      fail_page_alloc: injected.fail_page_alloc,
+      fail_page_table: injected.fail_page_table,
+      late_ipis: injected.late_ipis,
+      failed_ops: injected.failed_ops,
+    },
+  };
+}
+
+function orderFields(run: AnyRun): AnyRun {
   if ("parts" in run) return orderMixed(run);
   if ("modules" in run) return orderNone(run);
   if ("loads_per_s" in run) return orderModules(run);

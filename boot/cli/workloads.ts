@@ -1,5 +1,6 @@
 /** The workloads that `--workload=` names: what each is given, and how its results show. */
 import { formatCsv } from "../../report/csv.ts";
+import { formatInjected } from "../../report/injected.ts";
 import { formatJson } from "../../report/json.ts";
 import { formatLargeDir } from "../../report/large_dir.ts";
 import { formatLocks } from "../../report/locks.ts";
@@ -250,7 +251,7 @@ function forms(
         case "csv":
           return formatCsv(result);
         case "text":
-          return text();
+          return joined([text(), formatInjected(result)]);
       }
     },
   };

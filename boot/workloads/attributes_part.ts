@@ -24,7 +24,7 @@ import {
   text_poke,
 } from "../../kernel/alternative.ts";
 import { mark_rodata_ro } from "../../kernel/alternative.ts";
-import { BUG, BUG_ON } from "../../kernel/bug.ts";
+import { BUG_ON } from "../../kernel/bug.ts";
 import {
   free_kernel_text,
   kernel_text,
@@ -60,6 +60,7 @@ import {
   vunmap,
 } from "../../kernel/mm/vmap.ts";
 import type { Thread } from "../../kernel/thread.ts";
+import { failedOp } from "../injected.ts";
 import type { Part } from "./part.ts";
 import { too_small } from "./room.ts";
 
@@ -118,43 +119,61 @@ export class AttributesPart implements Part {
 
   *step(t: Thread, id: number): Steps {
     const page = yield* alloc_page(t, GFP_KERNEL);
-    if (page === null) return BUG(t, "no memory for a page");
+    if (page === null) return failedOp(t, "no memory for a page");
     const rng = this.#rngs[id];
     const token = rng.below(2 ** 31);
     const ram = rng.below(2) === 0 && this.#ram;
-    yield* leave_alias(t, page, ram, token);
     const change = CHANGES[rng.below(CHANGES.length)];
     const addr = page_address(t.k, page);
-    this.watched.addrs[id] = addr;
-    check(t, yield* change.set(t, addr, 1));
-    const prot = prot_of(t.k, addr);
-    BUG_ON(t, (prot & change.mask) !== change.wanted, "attributes are others");
-    const found = yield* vload(t, addr, 4);
-    BUG_ON(t, found !== token, "a page has lost its contents");
-    check(t, yield* change.back(t, addr, 1));
-    yield* vstore(t, addr, 4, 0);
+    if (!(yield* leave_alias(t, page, ram, token))) {
+      failedOp(t, "no room to map a page");
+    } else {
+      this.watched.addrs[id] = addr;
+      yield* change_and_back(t, change, addr, token);
+    }
     yield* __free_page(t, page);
   }
 
   *finish(): Steps {}
 }
 
-/** Maps `page`, writes to it, and unmaps it, lazily where the layer is. */
+/** Changes the page at `addr`, looks at it, and makes it ordinary again. */
+function* change_and_back(
+  t: Thread,
+  change: Change,
+  addr: number,
+  token: number,
+): Steps {
+  const error = yield* change.set(t, addr, 1);
+  if (error !== 0) {
+    return failedOp(t, `changing page attributes is ${error}`);
+  }
+  const prot = prot_of(t.k, addr);
+  BUG_ON(t, (prot & change.mask) !== change.wanted, "attributes are others");
+  const found = yield* vload(t, addr, 4);
+  BUG_ON(t, found !== token, "a page has lost its contents");
+  check(t, yield* change.back(t, addr, 1));
+  yield* vstore(t, addr, 4, 0);
+}
+
+/** Maps `page`, writes to it, and unmaps it, lazily where the layer is. @returns Whether it could. */
 function* leave_alias(
   t: Thread,
   page: Page,
   ram: boolean,
   token: number,
-): Steps {
+): Steps<boolean> {
   enter(t, LEAVE_ALIAS);
   const alias = ram
     ? yield* vm_map_ram(t, [page], 1, -1, PAGE_KERNEL)
     : yield* vmap(t, [page], 1, VM_MAP, PAGE_KERNEL);
-  BUG_ON(t, alias === 0, "no room to map a page");
-  yield* vstore(t, alias, 4, token);
-  if (ram) yield* vm_unmap_ram(t, alias, 1);
-  else yield* vunmap(t, alias);
+  if (alias !== 0) {
+    yield* vstore(t, alias, 4, token);
+    if (ram) yield* vm_unmap_ram(t, alias, 1);
+    else yield* vunmap(t, alias);
+  }
   leave(t);
+  return alias !== 0;
 }
 
 function check(t: Thread, error: 0 | Errno): void {
@@ -219,8 +238,10 @@ export class TextPart implements Part {
     const { lock_sites } = this.#text!;
     const site = lock_sites[this.#site++ % lock_sites.length];
     const byte = yield* vload(t, site, 1);
-    yield* text_poke(t, site, new Uint8Array([byte ^ 0xce])); // f0 <-> 3e
+    const prefix = new Uint8Array([byte ^ 0xce]); // f0 <-> 3e
+    const error = yield* text_poke(t, site, prefix);
     yield* mutex_unlock(t, this.#mutex);
+    if (error !== 0) failedOp(t, `text_poke() is ${error}`);
   }
 
   finish(t: Thread): Steps {
@@ -257,7 +278,10 @@ export class LdtPart implements Part {
     if (turn === 0) yield* destroy_context(t, context);
     const entry = LDT_SIZES[turn] - 1;
     const error = yield* write_ldt(t, context, entry, entry, ~entry >>> 0);
-    BUG_ON(t, error !== 0, `write_ldt() is ${error}`);
+    if (error !== 0) {
+      this.#turns[id] = 0; // from the first descriptor on
+      return failedOp(t, `write_ldt() is ${error}`);
+    }
     const first = LDT_SIZES[0] - 1;
     const found = yield* vload(t, context.ldt + first * 8, 4);
     BUG_ON(t, found !== first, "a table has lost a descriptor");

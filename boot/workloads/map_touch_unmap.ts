@@ -6,6 +6,9 @@
  * quiet, waits for the others, and goes on until together they have done N times
  * `ops`: every operation that counts ran beside N - 1 busy threads, whoever of
  * them an unfair lock favoured.
+ *
+ * Fault injection begins at the line; an operation that fails counts as one that
+ * was done, and as failed.
  */
 import {
   charge,
@@ -37,6 +40,7 @@ import { cond_resched, need_resched } from "../../kernel/sched/sched.ts";
 import { wake_up_process } from "../../kernel/sched/wakeup.ts";
 import type { Thread } from "../../kernel/thread.ts";
 import { msleep } from "../../kernel/timer.ts";
+import { armFaults, failedOp, holdFaults } from "../injected.ts";
 import { Barrier } from "./barrier.ts";
 import { spread } from "./spread.ts";
 
@@ -128,6 +132,7 @@ export function* map_touch_unmap(
   t: Thread,
   what: MapTouchUnmap,
 ): Steps<Measured> {
+  holdFaults(t.k);
   const run = new Run(t.k, what);
   const threads: Thread[] = [];
   const cpus = spread(t);
@@ -154,6 +159,7 @@ function* worker(t: Thread, run: Run): Steps {
   yield* msleep(t, QUIET_MS);
   yield* run.line.wait(t, () => {
     run.startedAt = t.cpu.clock;
+    armFaults(t.k);
     what.onWindow?.("start");
   });
   yield* loop(t, calls, pages, total, run);
@@ -214,12 +220,14 @@ function* loop(
   for (let i = 0; i < ops; i++) {
     charge(t, LOOP_INSTRUCTIONS);
     const addr = yield* calls.map(t, pages);
-    if (addr === 0) BUG(t, "no room to map in");
-    for (let page = 0; page < pages.length; page++) {
-      charge(t, TOUCH_INSTRUCTIONS);
-      yield* vstore(t, addr + page * pageBytes, 8, i);
+    if (addr === 0) failedOp(t, "no room to map in");
+    else {
+      for (let page = 0; page < pages.length; page++) {
+        charge(t, TOUCH_INSTRUCTIONS);
+        yield* vstore(t, addr + page * pageBytes, 8, i);
+      }
+      yield* calls.unmap(t, addr, pages.length);
     }
-    yield* calls.unmap(t, addr, pages.length);
     if (need_resched(t)) yield* cond_resched(t);
     if (run !== null && !book(t, run)) break;
   }

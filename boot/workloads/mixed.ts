@@ -20,6 +20,7 @@ import {
 } from "../../kernel/sched/sched.ts";
 import { wake_up_process } from "../../kernel/sched/wakeup.ts";
 import type { Thread } from "../../kernel/thread.ts";
+import { armFaults, holdFaults } from "../injected.ts";
 import { Barrier } from "./barrier.ts";
 import { type Inventory, inventory, settle } from "./inventory.ts";
 import type { Part } from "./part.ts";
@@ -97,6 +98,7 @@ class Run {
 
 /** Runs the parts. Context: process. */
 export function* mixed_run(t: Thread, what: Mixed): Steps<MixedDone> {
+  holdFaults(t.k);
   keep_alias_log(t.k);
   const skipped: (string | null)[] = [];
   for (const part of what.parts) {
@@ -167,7 +169,10 @@ function* start_tasks(
 
 function* task(t: Thread, run: Run, part: number, id: number): Steps {
   enter(t, TASK);
-  yield* run.line.wait(t, () => run.startedAt = t.cpu.clock);
+  yield* run.line.wait(t, () => {
+    run.startedAt = t.cpu.clock;
+    armFaults(t.k);
+  });
   const until = run.startedAt + run.what.windowCycles;
   while (t.cpu.clock < until) {
     charge(t, LOOP_INSTRUCTIONS);

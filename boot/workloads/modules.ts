@@ -19,7 +19,13 @@ import {
   kthread_create,
   kthread_join,
 } from "../../kernel/kthread.ts";
-import { EAGAIN, EEXIST, err, errname } from "../../kernel/lib/errno.ts";
+import {
+  EAGAIN,
+  EEXIST,
+  ENOMEM,
+  err,
+  errname,
+} from "../../kernel/lib/errno.ts";
 import { addr64, type U64 } from "../../kernel/lib/u64.ts";
 import { copy_out_at } from "../../kernel/module/access.ts";
 import {
@@ -38,6 +44,12 @@ import { wake_up_process } from "../../kernel/sched/wakeup.ts";
 import type { Thread } from "../../kernel/thread.ts";
 import { msleep } from "../../kernel/timer.ts";
 import type { LabModuleName } from "../images/lab_modules.ts";
+import {
+  armFaults,
+  failedOp,
+  faultsInjected,
+  holdFaults,
+} from "../injected.ts";
 import { Barrier } from "./barrier.ts";
 import { ModuleOracle } from "./module_oracle.ts";
 import { spread } from "./spread.ts";
@@ -125,7 +137,8 @@ export class ModuleTrial {
     const kind = CHURNED[rng.below(CHURNED.length)];
     const name = `${kind}_${id}`;
     const file = renamed(this.files[kind], name);
-    yield* must(t, load(t, this, name, file), 0, `insmod ${name}`);
+    const what = `insmod ${name}`;
+    if (!(yield* should(t, load(t, this, name, file), 0, what))) return;
     if (rng.below(REFUSED_EVERY) === 0) {
       yield* this.#try_what_fails(t, kind === "lab_user");
     }
@@ -134,8 +147,8 @@ export class ModuleTrial {
 
   *#try_what_fails(t: Thread, inUse: boolean): Steps {
     const again = sys_init_module(t, this.files.lab_base);
-    yield* must(t, again, err(EEXIST), "insmod lab_base again");
-    this.refusals++;
+    const what = "insmod lab_base again";
+    if (yield* should(t, again, err(EEXIST), what)) this.refusals++;
     if (!inUse) return;
     const away = sys_delete_module(t, "lab_base");
     yield* must(t, away, err(EAGAIN), "rmmod lab_base in use");
@@ -162,6 +175,7 @@ export function* module_churn(
   t: Thread,
   what: ModuleChurn,
 ): Steps<ModulesChurned> {
+  holdFaults(t.k);
   const run = new Run(t.k, what);
   yield* run.trial.begin(t);
   const rng = new Rng(t.k.params.seed);
@@ -196,6 +210,7 @@ function* task(t: Thread, run: Run, id: number, rng: Rng): Steps {
   yield* msleep(t, QUIET_MS);
   yield* run.line.wait(t, () => {
     run.startedAt = t.cpu.clock;
+    armFaults(t.k);
     what.onWindow?.("start");
   });
   for (let i = 0; i < what.ops; i++) {
@@ -219,6 +234,21 @@ function* load(
 ): Steps<number> {
   trial.oracles.set(name, new ModuleOracle(file));
   return yield* sys_init_module(t, file);
+}
+
+/** {@linkcode must}, or an operation that fails as memory was refused. @returns Whether it is as it must be. */
+function* should(
+  t: Thread,
+  steps: Steps<number>,
+  want: number,
+  what: string,
+): Steps<boolean> {
+  const got = yield* steps;
+  if (got === want) return true;
+  const wrong = `${what} is ${errname(got)}, but should be ${errname(want)}`;
+  if (got !== err(ENOMEM) || !faultsInjected(t.k)) BUG(t, wrong);
+  failedOp(t, wrong);
+  return false;
 }
 
 function* must(

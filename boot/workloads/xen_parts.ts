@@ -15,7 +15,7 @@ import {
 } from "../../arch/asm.ts";
 import { PAGE_KERNEL } from "../../arch/hw/pte.ts";
 import { Rng } from "../../arch/sim/random.ts";
-import { BUG, BUG_ON } from "../../kernel/bug.ts";
+import { BUG_ON } from "../../kernel/bug.ts";
 import {
   activate_mm,
   do_fork,
@@ -24,7 +24,6 @@ import {
 } from "../../kernel/fork.ts";
 import type { Kernel } from "../../kernel/kernel.ts";
 import { kthread_join } from "../../kernel/kthread.ts";
-import type { Errno } from "../../kernel/lib/errno.ts";
 import { GFP_KERNEL } from "../../kernel/mm/gfp.ts";
 import {
   handle_mm_fault,
@@ -35,6 +34,7 @@ import { __free_page, alloc_page } from "../../kernel/mm/page_alloc.ts";
 import type { Page } from "../../kernel/mm/page.ts";
 import { vm_map_ram, vm_unmap_ram } from "../../kernel/mm/vmap.ts";
 import type { Thread } from "../../kernel/thread.ts";
+import { failedOp } from "../injected.ts";
 import type { Part } from "./part.ts";
 import { too_small } from "./room.ts";
 
@@ -97,11 +97,14 @@ export class ProcessPart implements Part {
 
   *step(t: Thread, id: number): Steps {
     const mm = this.#mms[id] ??= yield* first_mm(t);
+    if (mm === null) return failedOp(t, "no memory for an address space");
     for (let n = 0; n < ROUNDS_BEFORE_FORK; n++) {
       yield* map_round(t, this.#rngs[id]);
     }
     const child = yield* do_fork(t, mm, touch_all, `child/${id}`);
-    if (typeof child === "number") return BUG(t, `do_fork() is ${child}`);
+    if (typeof child === "number") {
+      return failedOp(t, `do_fork() is ${child}`);
+    }
     yield* kthread_join(t, child);
   }
 
@@ -114,11 +117,13 @@ export class ProcessPart implements Part {
 }
 
 /** An address space with a page at the start of each range, in use. */
-function* first_mm(t: Thread): Steps<UserMm> {
+function* first_mm(t: Thread): Steps<UserMm | null> {
   const mm = yield* mm_alloc(t, VMAS);
-  if (typeof mm === "number") return BUG(t, `mm_alloc() is ${mm}`);
+  if (typeof mm === "number") return null;
   for (const { start, writable } of VMAS) {
-    check(t, yield* handle_mm_fault(t, mm, start, writable));
+    if ((yield* handle_mm_fault(t, mm, start, writable)) === 0) continue;
+    yield* exit_mmap(t, mm);
+    return null;
   }
   yield* activate_mm(t, mm);
   return mm;
@@ -128,27 +133,39 @@ function* first_mm(t: Thread): Steps<UserMm> {
 function* touch_all(t: Thread, mm: UserMm): Steps {
   const { pageBytes } = t.machine.memory;
   for (const { start, end, writable } of VMAS) {
-    check(t, yield* handle_mm_fault(t, mm, start, writable));
-    check(t, yield* handle_mm_fault(t, mm, end - pageBytes, writable));
+    for (const at of [start, end - pageBytes]) {
+      const error = yield* handle_mm_fault(t, mm, at, writable);
+      if (error !== 0) return failedOp(t, `handle_mm_fault() is ${error}`);
+    }
   }
-}
-
-function check(t: Thread, error: number | Errno): void {
-  BUG_ON(t, error < 0, `handle_mm_fault() is ${error}`);
 }
 
 function* map_round(t: Thread, rng: Rng): Steps {
   enter(t, MAP_ROUND);
-  const { pageBytes } = t.machine.memory;
   const count = 1 + rng.below(MAX_PAGES);
   const pages: Page[] = [];
   for (let i = 0; i < count; i++) {
     const page = yield* alloc_page(t, GFP_KERNEL);
-    if (page === null) return BUG(t, "no memory for a page");
+    if (page === null) break;
     pages.push(page);
   }
-  const addr = yield* vm_map_ram(t, pages, count, -1, PAGE_KERNEL);
-  BUG_ON(t, addr === 0, "no room to map pages");
+  const addr = pages.length === count
+    ? yield* vm_map_ram(t, pages, count, -1, PAGE_KERNEL)
+    : 0;
+  if (addr !== 0) yield* use_mapping(t, addr, count, rng);
+  else failedOp(t, "no memory to map pages");
+  for (let i = 0; i < pages.length; i++) yield* __free_page(t, pages[i]);
+  leave(t);
+}
+
+/** Writes to each page of a mapping, reads it back, and unmaps. */
+function* use_mapping(
+  t: Thread,
+  addr: number,
+  count: number,
+  rng: Rng,
+): Steps {
+  const { pageBytes } = t.machine.memory;
   const token = rng.below(2 ** 31);
   for (let i = 0; i < count; i++) {
     yield* vstore(t, addr + i * pageBytes, 4, token + i);
@@ -158,8 +175,6 @@ function* map_round(t: Thread, rng: Rng): Steps {
     BUG_ON(t, found !== token + i, "a mapping is of another page");
   }
   yield* vm_unmap_ram(t, addr, count);
-  for (let i = 0; i < count; i++) yield* __free_page(t, pages[i]);
-  leave(t);
 }
 
 /** Pages that are mapped by vm_map_ram(), written to, unmapped and given back. */

@@ -28,12 +28,18 @@ import {
   kthread_create,
   kthread_join,
 } from "../../kernel/kthread.ts";
-import type { Errno } from "../../kernel/lib/errno.ts";
+import { EIO, ENOMEM, err, type Errno } from "../../kernel/lib/errno.ts";
 import { cond_resched, need_resched } from "../../kernel/sched/sched.ts";
 import { wake_up_process } from "../../kernel/sched/wakeup.ts";
 import type { Thread } from "../../kernel/thread.ts";
 import { msleep } from "../../kernel/timer.ts";
 import type { ListedDirectory, ListedEntry } from "../images/listed.ts";
+import {
+  armFaults,
+  failedOp,
+  faultsInjected,
+  holdFaults,
+} from "../injected.ts";
 import { Barrier } from "./barrier.ts";
 import { isDot, join, text } from "./paths.ts";
 import { spread } from "./spread.ts";
@@ -116,6 +122,7 @@ class Run {
 
 /** Runs the workload. Context: process. */
 export function* xfs_large_dir(t: Thread, what: XfsLargeDir): Steps<LookedUp> {
+  holdFaults(t.k);
   const rng = new Rng(t.k.params.seed);
   const run = new Run(t.k, what, rng);
   yield* on_each(t, run, (self, id) => read_in(self, run, id));
@@ -169,6 +176,7 @@ function* task(t: Thread, run: Run, id: number, rng: Rng): Steps {
   yield* msleep(t, QUIET_MS);
   yield* run.line.wait(t, () => {
     run.startedAt = t.cpu.clock;
+    armFaults(t.k);
     run.what.onWindow?.("start");
   });
   yield* loop(t, run, id, rng, warmup, Infinity, true);
@@ -240,7 +248,8 @@ function book(t: Thread, run: Run, isLookup: boolean): boolean {
 export function* check_stat(t: Thread, { path, ino, mode }: Target): Steps {
   const found: Kstat | Errno = yield* sys_newstat(t, path);
   if (typeof found === "number") {
-    BUG(t, `stat("${text(path)}") is ${found}, but it is inode ${ino}`);
+    const what = `stat("${text(path)}") is ${found}, but it is inode ${ino}`;
+    failed_call(t, found, what);
   } else if (found.ino !== ino || found.mode !== mode) {
     BUG(
       t,
@@ -251,13 +260,20 @@ export function* check_stat(t: Thread, { path, ino, mode }: Target): Steps {
   }
 }
 
+/** A call came back with `error`: want of memory, or of what could not be read for it, if that was injected. */
+function failed_call(t: Thread, error: Errno, what: string): void {
+  const expected = error === err(ENOMEM) || error === err(EIO);
+  if (!expected || !faultsInjected(t.k)) BUG(t, what);
+  failedOp(t, what);
+}
+
 /** Reads the directory number `index`. */
 function* check_dir(t: Thread, run: Run, index: number): Steps {
   const { path } = run.what.directories[index];
   const inodes = run.inodes[index];
   const found: DirEntry[] | Errno = yield* read_dir(t, path);
   if (typeof found === "number") {
-    return BUG(t, `readdir("${text(path)}") is ${found}`);
+    return failed_call(t, found, `readdir("${text(path)}") is ${found}`);
   }
   let names = 0;
   for (const { name, ino } of found) {
