@@ -11,6 +11,7 @@ import { do_page_fault } from "../kernel/mm/fault.ts";
 import type { VmapLayerFactory } from "../kernel/mm/vmap_layer.ts";
 import { DEFAULT_PARAMS, type KernelParams } from "../kernel/params.ts";
 import { Printk } from "../kernel/printk.ts";
+import { sanitize } from "../kernel/sanitizers/index.ts";
 import { Thread } from "../kernel/thread.ts";
 import { HostDoor, type HostJob, type Initcall } from "./host_door.ts";
 import {
@@ -45,6 +46,11 @@ export interface BootOptions {
   readonly vmallocRange?: { readonly start: number; readonly end: number };
   /** Who runs next, and for how long; for experiments with the emulator itself. */
   readonly engine?: EngineOptions;
+  /**
+   * Sanitizers to switch on, by name: `"tlb"`, `"race"`, ...; see
+   * {@linkcode SANITIZERS}. They cost host time, and no virtual time.
+   */
+  readonly sanitize?: readonly string[];
   /** Called with each line of the kernel log as it is printed. */
   readonly onLog?: (line: string) => void;
 }
@@ -141,7 +147,8 @@ export class BootedMachine {
  *
  * Linux: init/main.c.
  *
- * @throws {KernelBug} If the kernel oopses on the way.
+ * @throws {KernelBug} If the kernel oopses on the way; a {@linkcode SanitizerReport}
+ * is one.
  *
  * @example
  * ```ts
@@ -176,6 +183,8 @@ export function boot(options: BootOptions = {}): BootedMachine {
   if (options.layers) kernel.vmap_layers = options.layers;
   machine.mmu.onFault = (t, vaddr, write, reason) =>
     do_page_fault(t as Thread, vaddr, write, reason);
+  const { sanitize: sanitizers = [] } = options;
+  if (sanitizers.length > 0) sanitize(kernel, sanitizers);
   const door = new HostDoor(kernel, options.initcalls ?? []);
   const swapper = new Thread(kernel, "swapper", false);
   swapper.stack[0] = ksym("startup_64");
@@ -195,6 +204,7 @@ const OPTION_NAMES: Readonly<Record<keyof BootOptions, true>> = {
   steps: true,
   vmallocRange: true,
   engine: true,
+  sanitize: true,
   onLog: true,
 };
 

@@ -28,12 +28,12 @@ import {
   irqs_disabled,
   ksym,
   leave,
-  load,
   read_line,
+  READ_ONCE,
   spin_until,
   type Steps,
-  store,
   touch_write,
+  WRITE_ONCE,
   xchg,
 } from "../arch/asm.ts";
 import { Cell } from "../arch/hw/cell.ts";
@@ -119,7 +119,7 @@ function* call_on(
   const data = new CallData(line, func, info, wait);
   charge(t, 14);
   touch_write(t, line);
-  yield* store<CallData | null>(t, calls.call_data, data);
+  yield* WRITE_ONCE<CallData | null>(t, calls.call_data, data);
   charge_cycles(t, t.k.machine.lockedCycles); // mb()
   for (let i = 0; i < targets.length; i++) {
     find_next_bit(t);
@@ -130,7 +130,7 @@ function* call_on(
   }
   yield* spin_until(t, data.started, -1, targets.length);
   if (wait) yield* spin_until(t, data.finished, -1, targets.length);
-  yield* store<CallData | null>(t, calls.call_data, null);
+  yield* WRITE_ONCE<CallData | null>(t, calls.call_data, null);
 }
 
 /** {@linkcode call_on}, under call_lock: smp_call_function() and, for some CPUs, smp_call_function_mask(). */
@@ -176,7 +176,7 @@ export function* handle_IPI(t: Thread): Steps {
   while ((yield* xchg(t, pending, 0)) !== 0) {
     charge(t, 12);
     // Gone only if the call is over, and that it is not until we have started.
-    const data = (yield* load(t, call_data))!;
+    const data = (yield* READ_ONCE(t, call_data))!;
     yield* read_line(t, data.line);
     const { func, info, wait } = data;
     charge_cycles(t, lockedCycles); // mb()

@@ -164,6 +164,7 @@ function* do_interrupt(t: Thread, vector: number): Steps {
 }
 
 function check_counts(t: Thread, vector: number): void {
+  t.k.sanitizers?.threadExit(t);
   BUG_ON(
     t,
     t.preempt_count !== 0 || t.softirq_count !== 0,

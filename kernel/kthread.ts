@@ -304,6 +304,7 @@ function* kthread(t: Thread, fn: ThreadFunction): Steps<never> {
 export function* do_exit(t: Thread): Steps<never> {
   enter(t, DO_EXIT);
   charge(t, 2500);
+  t.k.sanitizers?.threadExit(t);
   if (t.preempt_count !== 0) {
     BUG(t, `${t.name} exited with preempt_count ${t.preempt_count}`);
   }

@@ -32,9 +32,9 @@ import {
   local_irq_save,
   READ_ONCE,
   type Steps,
-  store,
   touch_write,
   write_line,
+  WRITE_ONCE,
 } from "../arch/asm.ts";
 import { BUG_ON } from "./bug.ts";
 import { send_IPI_mask } from "./ipi.ts";
@@ -125,6 +125,7 @@ export function rcu_init(t: Thread): void {
  */
 export function rcu_read_lock(t: Thread): void {
   t.rcu_read_depth++;
+  t.k.sanitizers?.rcuReadLock(t);
   preempt_disable(t);
 }
 
@@ -152,6 +153,7 @@ export function rcu_read_lock(t: Thread): void {
  * ```
  */
 export function rcu_read_unlock(t: Thread): void {
+  t.k.sanitizers?.rcuReadUnlock(t);
   t.rcu_read_depth--;
   preempt_enable(t);
 }
@@ -315,7 +317,7 @@ function collect_done(rdp: RcuData, completed: number): void {
 function* ask_for_batch(t: Thread, rcp: RcuCtrlblk, rdp: RcuData): Steps {
   const flags = yield* spin_lock_irqsave(t, rcp.lock);
   if (rdp.batch > rcp.pending.value) {
-    yield* store(t, rcp.pending, rdp.batch);
+    yield* WRITE_ONCE(t, rcp.pending, rdp.batch);
     yield* rcu_start_batch(t, rcp);
   }
   yield* spin_unlock_irqrestore(t, rcp.lock, flags);
@@ -327,7 +329,7 @@ function* rcu_start_batch(t: Thread, rcp: RcuCtrlblk): Steps {
   charge(t, 10);
   const cur = rcp.cur.value;
   if (cur === rcp.pending.value || rcp.completed.value !== cur) return;
-  yield* store(t, rcp.cur, cur + 1);
+  yield* WRITE_ONCE(t, rcp.cur, cur + 1);
   // After the store, so that a CPU that stops its tick now sees the batch.
   charge_cycles(t, t.k.machine.lockedCycles);
   const { nohz_cpu_mask, nohz_lines } = t.k.rcu;
@@ -365,7 +367,7 @@ function* cpu_quiet(t: Thread, rcp: RcuCtrlblk): Steps {
   touch_write(t, rcp.line);
   rcp.cpumask.clear(t.cpu.id);
   if (rcp.cpumask.weight === 0) {
-    yield* store(t, rcp.completed, rcp.cur.value);
+    yield* WRITE_ONCE(t, rcp.completed, rcp.cur.value);
     yield* rcu_start_batch(t, rcp);
   }
 }

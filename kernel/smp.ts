@@ -34,8 +34,8 @@ import {
   read_line,
   spin_until,
   type Steps,
-  store,
   touch_write,
+  WRITE_ONCE,
 } from "../arch/asm.ts";
 import type { Cell } from "../arch/hw/cell.ts";
 import type { CacheLine } from "../arch/hw/line.ts";
@@ -500,7 +500,7 @@ function* finish_call(t: Thread, smp: Smp, data: CallFunctionData): Steps {
   const flags = data.flags.value;
   // On the stack of a caller that waits, the data ends with this store.
   if ((flags & CSD_FLAG_WAIT) !== 0) {
-    yield* store(t, data.flags, flags & ~CSD_FLAG_WAIT);
+    yield* WRITE_ONCE(t, data.flags, flags & ~CSD_FLAG_WAIT);
   }
   if ((flags & CSD_FLAG_ALLOC) !== 0) {
     yield* call_rcu(t, data.rcu_head, rcu_free_call_data);
@@ -534,7 +534,7 @@ export function* generic_smp_call_function_single_interrupt(t: Thread): Steps {
       const flags = data.flags.value;
       yield* call(t, data.func, data.info);
       if ((flags & CSD_FLAG_WAIT) !== 0) {
-        yield* store(t, data.flags, flags & ~CSD_FLAG_WAIT);
+        yield* WRITE_ONCE(t, data.flags, flags & ~CSD_FLAG_WAIT);
       } else if ((flags & CSD_FLAG_ALLOC) !== 0) {
         yield* kfree(t, data.memory);
       }

@@ -17,7 +17,7 @@ import {
   read_line,
   spin_until,
   type Steps,
-  store,
+  WRITE_ONCE,
 } from "../arch/asm.ts";
 import { Cell } from "../arch/hw/cell.ts";
 import { CpuState } from "../arch/sim/cpu.ts";
@@ -88,6 +88,7 @@ export function* cpu_up(t: Thread, cpu: number): Steps<0 | Errno> {
   if (!ia64) yield* udelay(t, INIT_DELAY_US);
   const at = t.cpu.clock + k.machine.toCycles(TRAMPOLINE_US * 1000);
   k.machine.engine.start(target, idle, at);
+  k.sanitizers?.cpuStarted(t, cpu);
   yield* udelay(t, ia64 ? CALLIN_POLL_US : STARTUP_DELAY_US);
   yield* spin_until(t, callin, 1, 1);
   leave(t);
@@ -103,7 +104,7 @@ function* start_secondary(t: Thread, callin: Cell<number>): Steps<never> {
   enter(t, SETUP_SECONDARY_CLOCK);
   yield* tick_setup_sched_timer(t);
   leave(t);
-  yield* store(t, callin, 1);
+  yield* WRITE_ONCE(t, callin, 1);
   local_irq_enable(t);
   return yield* cpu_idle(t);
 }

@@ -182,6 +182,7 @@ function* __do_softirq(t: Thread): Steps {
   const softirq = t.k.softirq;
   const cpu = t.cpu.id;
   t.softirq_count++;
+  t.softirq_context++;
   charge(t, 12);
   for (let round = 0; round < MAX_SOFTIRQ_RESTART; round++) {
     const pending = softirq.pending[cpu];
@@ -195,6 +196,7 @@ function* __do_softirq(t: Thread): Steps {
     local_irq_disable(t);
   }
   if (softirq.pending[cpu] !== 0) yield* wakeup_softirqd(t);
+  t.softirq_context--;
   t.softirq_count--;
   leave(t);
 }

@@ -96,6 +96,24 @@ export class Thread extends MachineContext {
    * @internal
    */
   ptes: PteScratch | null = null;
+  /**
+   * What the race sanitizer remembers of it.
+   *
+   * @internal
+   */
+  shadow: unknown = null;
+  /**
+   * What the lockdep sanitizer remembers of it: the locks it holds.
+   *
+   * @internal
+   */
+  held: unknown = null;
+  /**
+   * Depth of do_softirq(), as `softirq_count` also counts local_bh_disable().
+   *
+   * @internal
+   */
+  softirq_context = 0;
 
   /** A thread that has not started; kthread_create() makes one that can. */
   constructor(

@@ -33,6 +33,12 @@ export class Cell<T = number> {
   readonly line: CacheLine;
   /** Who holds what this cell guards. */
   holder: Holder | null = null;
+  /**
+   * What a sanitizer remembers of it.
+   *
+   * @internal
+   */
+  shadow: unknown = null;
 
   /** A cell that no CPU has cached. */
   constructor(

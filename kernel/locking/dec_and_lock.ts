@@ -9,7 +9,7 @@ import {
   enter,
   ksym,
   leave,
-  load,
+  READ_ONCE,
   type Steps,
 } from "../../arch/asm.ts";
 import type { Cell } from "../../arch/hw/cell.ts";
@@ -35,7 +35,7 @@ export function* _atomic_dec_and_lock(
 ): Steps<boolean> {
   enter(t, _ATOMIC_DEC_AND_LOCK);
   charge(t, 12);
-  const shared = (yield* load(t, atomic)) !== 1;
+  const shared = (yield* READ_ONCE(t, atomic)) !== 1;
   if (shared && (yield* atomic_add_unless(t, atomic, -1, 1))) {
     leave(t);
     return false;

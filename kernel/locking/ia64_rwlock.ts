@@ -15,7 +15,7 @@ import {
   atomic_add_return,
   charge,
   cmpxchg,
-  load,
+  READ_ONCE,
   spin_cmpxchg,
   spin_until,
   type Steps,
@@ -33,7 +33,7 @@ export function* ia64_write_lock(
   t: Thread,
   word: Cell<number>,
 ): Steps<boolean> {
-  const free = (yield* load(t, word)) === 0;
+  const free = (yield* READ_ONCE(t, word)) === 0;
   charge(t, TURN_INSTRUCTIONS);
   if (free && (yield* cmpxchg(t, word, 0, WRITER)) === 0) return false;
   yield* spin_cmpxchg(t, word, 0, WRITER);

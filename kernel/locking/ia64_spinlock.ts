@@ -24,7 +24,7 @@ import {
   spin_cmpxchg,
   spin_until,
   type Steps,
-  store,
+  WRITE_ONCE,
 } from "../../arch/asm.ts";
 import { preempt_enable, type Thread } from "../thread.ts";
 import type { Spinlock } from "./spinlock.ts";
@@ -73,7 +73,7 @@ export function* ia64_spin_trylock(t: Thread, lock: Spinlock): Steps<boolean> {
 
 /** The rest of spin_unlock(), which has been entered; leaves it. */
 export function* ia64_spin_unlock(t: Thread, lock: Spinlock): Steps {
-  yield* store(t, lock.slock, 0);
+  yield* WRITE_ONCE(t, lock.slock, 0);
   preempt_enable(t);
   leave(t);
 }

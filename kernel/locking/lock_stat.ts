@@ -100,6 +100,12 @@ export class LockOwner implements Holder {
   cpu: number = -1;
   /** When the owner took it, cycles. */
   acquiredAt = 0;
+  /**
+   * What the race sanitizer remembers of it.
+   *
+   * @internal
+   */
+  shadow: unknown = null;
 
   /** A lock that nobody holds. */
   constructor(

@@ -18,12 +18,12 @@ import {
   ksym,
   leave,
   type Steps,
-  store,
+  WRITE_ONCE,
   xchg,
 } from "../../arch/asm.ts";
 import { Cell } from "../../arch/hw/cell.ts";
 import { CacheLine } from "../../arch/hw/line.ts";
-import { BUG_ON } from "../bug.ts";
+import { BUG, BUG_ON } from "../bug.ts";
 import type { Kernel } from "../kernel.ts";
 import {
   list_add_tail,
@@ -163,7 +163,7 @@ function* mutex_lock_slowpath(t: Thread, lock: Mutex): Steps {
   t.state = TASK_RUNNING;
   t.wchan = null;
   list_del_init(wait.task_list);
-  if (list_empty(lock.wait_list)) yield* store(t, lock.count, 0);
+  if (list_empty(lock.wait_list)) yield* WRITE_ONCE(t, lock.count, 0);
   yield* spin_unlock(t, lock.wait_lock);
   leave(t);
 }
@@ -221,7 +221,10 @@ export function* mutex_trylock(t: Thread, lock: Mutex): Steps<boolean> {
  */
 export function* mutex_unlock(t: Thread, lock: Mutex): Steps {
   enter(t, MUTEX_UNLOCK);
-  BUG_ON(t, lock.owner !== t, `mutex wrong owner on ${lock.name}`);
+  if (lock.owner !== t) {
+    t.k.sanitizers?.lockStranger(t, lock, lock.mode);
+    BUG(t, `mutex wrong owner on ${lock.name}`);
+  }
   charge(t, 6);
   lock.released(t);
   if ((yield* atomic_add_return(t, lock.count, 1)) <= 0) {
@@ -234,7 +237,7 @@ function* mutex_unlock_slowpath(t: Thread, lock: Mutex): Steps {
   enter(t, __MUTEX_UNLOCK_SLOWPATH);
   charge(t, 20);
   yield* spin_lock(t, lock.wait_lock);
-  yield* store(t, lock.count, 1);
+  yield* WRITE_ONCE(t, lock.count, 1);
   if (!list_empty(lock.wait_list)) {
     yield* wake_up_process(t, list_first_entry(lock.wait_list).task);
   }

@@ -13,9 +13,9 @@ import {
   enter,
   ksym,
   leave,
-  load,
   local_irq_restore,
   local_irq_save,
+  READ_ONCE,
   spin_until,
   type Steps,
 } from "../../arch/asm.ts";
@@ -165,7 +165,10 @@ function* write_lock_failed(t: Thread, lock: Rwlock): Steps {
  */
 export function* write_unlock(t: Thread, lock: Rwlock): Steps {
   enter(t, _WRITE_UNLOCK);
-  if (lock.owner !== t) BUG(t, `wrong owner of ${lock.name}`);
+  if (lock.owner !== t) {
+    t.k.sanitizers?.lockStranger(t, lock, lock.mode);
+    BUG(t, `wrong owner of ${lock.name}`);
+  }
   charge(t, 3);
   lock.released(t);
   if (t.k.arch === "ia64") yield* ia64_write_unlock(t, lock.lock);
@@ -222,7 +225,7 @@ function* take_for_reading(t: Thread, lock: Rwlock): Steps<boolean> {
   enter(t, __READ_LOCK_FAILED);
   do {
     yield* atomic_add_return(t, lock.lock, 1);
-    while ((yield* load(t, lock.lock)) < 1) yield* cpu_relax(t);
+    while ((yield* READ_ONCE(t, lock.lock)) < 1) yield* cpu_relax(t);
     left = yield* atomic_add_return(t, lock.lock, -1);
   } while (left < 0);
   leave(t);

@@ -20,12 +20,12 @@ import {
   enter,
   ksym,
   leave,
-  load,
+  READ_ONCE,
   type Steps,
 } from "../../arch/asm.ts";
 import { Cell } from "../../arch/hw/cell.ts";
 import { CacheLine } from "../../arch/hw/line.ts";
-import { BUG_ON } from "../bug.ts";
+import { BUG, BUG_ON } from "../bug.ts";
 import type { Kernel } from "../kernel.ts";
 import {
   list_add_tail,
@@ -124,7 +124,7 @@ export function* down_read_trylock(
 ): Steps<boolean> {
   enter(t, DOWN_READ_TRYLOCK);
   charge(t, 6);
-  let count = yield* load(t, sem.count);
+  let count = yield* READ_ONCE(t, sem.count);
   let inside = false;
   while (count >= 0 && !inside) {
     charge(t, 4);
@@ -183,7 +183,10 @@ export function* down_write_trylock(
 /** Ends {@linkcode down_write}. Context: any. */
 export function* up_write(t: Thread, sem: RwSemaphore): Steps {
   enter(t, UP_WRITE);
-  BUG_ON(t, sem.owner !== t, `${sem.name}: wrong owner`);
+  if (sem.owner !== t) {
+    t.k.sanitizers?.lockStranger(t, sem, sem.mode);
+    BUG(t, `${sem.name}: wrong owner`);
+  }
   charge(t, 4);
   sem.released(t);
   const count = yield* atomic_add_return(t, sem.count, -ACTIVE_WRITE_BIAS);

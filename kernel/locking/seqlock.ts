@@ -2,7 +2,13 @@
  * Sequence locks (include/linux/seqlock.h): readers read again if a writer came
  * in between, and never keep one waiting.
  */
-import { charge, load, spin_until, type Steps, store } from "../../arch/asm.ts";
+import {
+  charge,
+  READ_ONCE,
+  spin_until,
+  type Steps,
+  WRITE_ONCE,
+} from "../../arch/asm.ts";
 import { Cell } from "../../arch/hw/cell.ts";
 import { CacheLine } from "../../arch/hw/line.ts";
 import type { Kernel } from "../kernel.ts";
@@ -82,7 +88,7 @@ export class Seqlock {
  */
 export function* read_seqbegin(t: Thread, sl: Seqlock): Steps<number> {
   charge(t, 4);
-  const seen = yield* load(t, sl.sequence);
+  const seen = yield* READ_ONCE(t, sl.sequence);
   if ((seen & 1) === 0) return seen;
   return yield* spin_until(t, sl.sequence, 1, 0);
 }
@@ -122,7 +128,7 @@ export function* read_seqretry(
   start: number,
 ): Steps<boolean> {
   charge(t, 3);
-  return (yield* load(t, sl.sequence)) !== start;
+  return (yield* READ_ONCE(t, sl.sequence)) !== start;
 }
 
 /**
@@ -152,7 +158,7 @@ export function* read_seqretry(
  */
 export function* write_seqlock(t: Thread, sl: Seqlock): Steps {
   yield* spin_lock(t, sl.lock);
-  yield* store(t, sl.sequence, (sl.sequence.value + 1) | 0);
+  yield* WRITE_ONCE(t, sl.sequence, (sl.sequence.value + 1) | 0);
 }
 
 /**
@@ -179,6 +185,6 @@ export function* write_seqlock(t: Thread, sl: Seqlock): Steps {
  * ```
  */
 export function* write_sequnlock(t: Thread, sl: Seqlock): Steps {
-  yield* store(t, sl.sequence, (sl.sequence.value + 1) | 0);
+  yield* WRITE_ONCE(t, sl.sequence, (sl.sequence.value + 1) | 0);
   yield* spin_unlock(t, sl.lock);
 }

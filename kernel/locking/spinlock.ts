@@ -13,18 +13,18 @@ import {
   irqs_disabled,
   ksym,
   leave,
-  load,
   local_irq_disable,
   local_irq_enable,
   local_irq_restore,
   local_irq_save,
   type MachineContext,
+  READ_ONCE,
   spin_until,
   type Steps,
-  store,
   type Sym,
   ticket_lock,
   ticket_unlock,
+  WRITE_ONCE,
   xchg,
 } from "../../arch/asm.ts";
 import { Cell } from "../../arch/hw/cell.ts";
@@ -248,7 +248,7 @@ function* trylock(t: Thread, lock: Spinlock): Steps<boolean> {
   }
   // Nobody can come between: the engine orders this look and the take as one
   // cmpxchg, which fails if the word has changed since.
-  const seen = yield* load(t, lock.slock);
+  const seen = yield* READ_ONCE(t, lock.slock);
   if ((seen >>> TICKET_SHIFT) !== (seen & OWNER_MASK)) return false;
   const taken = (seen + (1 << TICKET_SHIFT)) | 0;
   return (yield* cmpxchg(t, lock.slock, seen, taken)) === seen;
@@ -277,7 +277,10 @@ export function spin_unlock(t: Thread, lock: Spinlock): Steps {
 
 function unlock_charged_to(t: Thread, sym: Sym, lock: Spinlock): Steps {
   enter(t, sym);
-  if (lock.owner !== t) BUG(t, `wrong owner of ${lock.name}`);
+  if (lock.owner !== t) {
+    t.k.sanitizers?.lockStranger(t, lock, lock.mode);
+    BUG(t, `wrong owner of ${lock.name}`);
+  }
   charge(t, 3);
   lock.released(t);
   if (lock.tickets) return ticket_unlock(t, lock);
@@ -287,7 +290,7 @@ function unlock_charged_to(t: Thread, sym: Sym, lock: Spinlock): Steps {
 }
 
 function* store_unlock(t: Thread, lock: Spinlock): Steps {
-  yield* store(t, lock.slock, 0);
+  yield* WRITE_ONCE(t, lock.slock, 0);
   preempt_enable(t);
   leave(t);
 }

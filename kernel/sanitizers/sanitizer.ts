@@ -44,6 +44,8 @@ export interface Sanitizer {
   flush?(cpu: Cpu, global: boolean): void;
   /** `cpu` goes on with `next`. */
   switchTo?(cpu: Cpu, next: Thread): void;
+  /** `t` has started CPU number `cpu`, which begins with its idle thread. */
+  cpuStarted?(t: Thread, cpu: number): void;
 
   // Locks.
   /** `t` asks for `lock`, and waits if it must; not called for a trylock. */
@@ -52,6 +54,12 @@ export interface Sanitizer {
   lockTaken?(t: Thread, lock: LockOwner, mode: LockMode, tried: boolean): void;
   /** `t` is about to let go of `lock`. */
   lockReleased?(t: Thread, lock: LockOwner, mode: LockMode): void;
+  /** `t` holds `lock`, and `next`, who runs after it here, lets go of it. */
+  lockHandedOver?(t: Thread, next: Thread, lock: LockOwner): void;
+  /** `t` is not its owner, and tries to let go of it; the kernel stops after this. */
+  lockStranger?(t: Thread, lock: LockOwner, mode: LockMode): void;
+  /** `t` ends, or, as an idle thread, is about to halt: it holds nothing. */
+  threadExit?(t: Thread): void;
   /** `t` is where it may have to sleep; `what` it calls. */
   mightSleep?(t: Thread, what: string): void;
   /** `t` is about to wait for other CPUs to answer an interrupt. */
@@ -66,6 +74,19 @@ export interface Sanitizer {
   ): void;
   /** `obj` comes back; double frees have been refused before. */
   objectFreed?(t: Thread, cache: KmemCache<SlabObject>, obj: SlabObject): void;
+  /**
+   * `obj` is about to be refused by who frees: `wrongCache` = it is not of the
+   * cache that it is given to, otherwise it is free already.
+   */
+  objectRefused?(t: Thread, obj: SlabObject, wrongCache: boolean): void;
+  /** rcu_read_lock(): `t.rcu_read_depth` is 1 if it is the outermost. */
+  rcuReadLock?(t: Thread): void;
+  /** rcu_read_unlock() is about to lower `t.rcu_read_depth`. */
+  rcuReadUnlock?(t: Thread): void;
+  /** `t` calls schedule(). */
+  scheduling?(t: Thread): void;
+  /** `t` has come to its end. */
+  exiting?(t: Thread): void;
   /** call_rcu() of `head`. */
   rcuQueued?(t: Thread, head: RcuHead<unknown>): void;
   /** The callback of `head` is about to be called. */

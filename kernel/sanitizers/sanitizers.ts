@@ -29,6 +29,10 @@ export class Sanitizers implements Observer {
   readonly #ipi: readonly Wanting<"ipi">[];
   readonly #flush: readonly Wanting<"flush">[];
   readonly #switchTo: readonly Wanting<"switchTo">[];
+  readonly #cpuStarted: readonly Wanting<"cpuStarted">[];
+  readonly #lockHandedOver: readonly Wanting<"lockHandedOver">[];
+  readonly #lockStranger: readonly Wanting<"lockStranger">[];
+  readonly #threadExit: readonly Wanting<"threadExit">[];
   readonly #lockAsked: readonly Wanting<"lockAsked">[];
   readonly #lockTaken: readonly Wanting<"lockTaken">[];
   readonly #lockReleased: readonly Wanting<"lockReleased">[];
@@ -36,6 +40,11 @@ export class Sanitizers implements Observer {
   readonly #ipiWait: readonly Wanting<"ipiWait">[];
   readonly #objectAllocated: readonly Wanting<"objectAllocated">[];
   readonly #objectFreed: readonly Wanting<"objectFreed">[];
+  readonly #objectRefused: readonly Wanting<"objectRefused">[];
+  readonly #rcuReadLock: readonly Wanting<"rcuReadLock">[];
+  readonly #rcuReadUnlock: readonly Wanting<"rcuReadUnlock">[];
+  readonly #scheduling: readonly Wanting<"scheduling">[];
+  readonly #exiting: readonly Wanting<"exiting">[];
   readonly #rcuQueued: readonly Wanting<"rcuQueued">[];
   readonly #rcuCalled: readonly Wanting<"rcuCalled">[];
   readonly #pageAllocated: readonly Wanting<"pageAllocated">[];
@@ -63,6 +72,10 @@ export class Sanitizers implements Observer {
     this.#ipi = wanting(all, "ipi");
     this.#flush = wanting(all, "flush");
     this.#switchTo = wanting(all, "switchTo");
+    this.#cpuStarted = wanting(all, "cpuStarted");
+    this.#lockHandedOver = wanting(all, "lockHandedOver");
+    this.#lockStranger = wanting(all, "lockStranger");
+    this.#threadExit = wanting(all, "threadExit");
     this.#lockAsked = wanting(all, "lockAsked");
     this.#lockTaken = wanting(all, "lockTaken");
     this.#lockReleased = wanting(all, "lockReleased");
@@ -70,6 +83,11 @@ export class Sanitizers implements Observer {
     this.#ipiWait = wanting(all, "ipiWait");
     this.#objectAllocated = wanting(all, "objectAllocated");
     this.#objectFreed = wanting(all, "objectFreed");
+    this.#objectRefused = wanting(all, "objectRefused");
+    this.#rcuReadLock = wanting(all, "rcuReadLock");
+    this.#rcuReadUnlock = wanting(all, "rcuReadUnlock");
+    this.#scheduling = wanting(all, "scheduling");
+    this.#exiting = wanting(all, "exiting");
     this.#rcuQueued = wanting(all, "rcuQueued");
     this.#rcuCalled = wanting(all, "rcuCalled");
     this.#pageAllocated = wanting(all, "pageAllocated");
@@ -119,6 +137,26 @@ export class Sanitizers implements Observer {
     for (let i = 0; i < to.length; i++) to[i].switchTo(cpu, next as Thread);
   }
 
+  cpuStarted(t: Thread, cpu: number): void {
+    const to = this.#cpuStarted;
+    for (let i = 0; i < to.length; i++) to[i].cpuStarted(t, cpu);
+  }
+
+  lockHandedOver(t: Thread, next: Thread, lock: LockOwner): void {
+    const to = this.#lockHandedOver;
+    for (let i = 0; i < to.length; i++) to[i].lockHandedOver(t, next, lock);
+  }
+
+  lockStranger(t: Thread, lock: LockOwner, mode: LockMode): void {
+    const to = this.#lockStranger;
+    for (let i = 0; i < to.length; i++) to[i].lockStranger(t, lock, mode);
+  }
+
+  threadExit(t: Thread): void {
+    const to = this.#threadExit;
+    for (let i = 0; i < to.length; i++) to[i].threadExit(t);
+  }
+
   lockAsked(t: Thread, lock: LockOwner, mode: LockMode): void {
     const to = this.#lockAsked;
     for (let i = 0; i < to.length; i++) to[i].lockAsked(t, lock, mode);
@@ -156,6 +194,31 @@ export class Sanitizers implements Observer {
   objectFreed(t: Thread, cache: KmemCache<SlabObject>, obj: SlabObject): void {
     const to = this.#objectFreed;
     for (let i = 0; i < to.length; i++) to[i].objectFreed(t, cache, obj);
+  }
+
+  objectRefused(t: Thread, obj: SlabObject, wrongCache: boolean): void {
+    const to = this.#objectRefused;
+    for (let i = 0; i < to.length; i++) to[i].objectRefused(t, obj, wrongCache);
+  }
+
+  rcuReadLock(t: Thread): void {
+    const to = this.#rcuReadLock;
+    for (let i = 0; i < to.length; i++) to[i].rcuReadLock(t);
+  }
+
+  rcuReadUnlock(t: Thread): void {
+    const to = this.#rcuReadUnlock;
+    for (let i = 0; i < to.length; i++) to[i].rcuReadUnlock(t);
+  }
+
+  scheduling(t: Thread): void {
+    const to = this.#scheduling;
+    for (let i = 0; i < to.length; i++) to[i].scheduling(t);
+  }
+
+  exiting(t: Thread): void {
+    const to = this.#exiting;
+    for (let i = 0; i < to.length; i++) to[i].exiting(t);
   }
 
   rcuQueued(t: Thread, head: RcuHead<unknown>): void {

@@ -50,6 +50,7 @@ export function* cpu_idle(t: Thread): Steps<never> {
 /** Halts unless there is something to do. Context: interrupts off; on when it returns. */
 function* default_idle(t: Thread, rq: Runqueue): Steps {
   enter(t, DEFAULT_IDLE);
+  t.k.sanitizers?.threadExit(t);
   charge(t, 10);
   rq.polling = false;
   charge_cycles(t, t.k.machine.lockedCycles); // smp_mb() before the last look

@@ -187,6 +187,7 @@ export function set_rq_online(t: Thread, cpu: number): void {
  */
 export function* schedule(t: Thread): Steps {
   enter(t, SCHEDULE);
+  t.k.sanitizers?.scheduling(t);
   BUG_ON(
     t,
     t.isInterrupt || t.preempt_count !== 0 || t.softirq_count > 0,
@@ -234,6 +235,7 @@ function* context_switch(t: Thread, rq: Runqueue, next: Thread): Steps {
   rq.curr = next;
   rq.slice = sched_slice(t, rq);
   rq.lock.owner = next; // the lock is handed over with the CPU
+  t.k.sanitizers?.lockHandedOver(t, next, rq.lock);
   yield* switch_to(t, next);
   yield* finish_task_switch(t);
 }
