@@ -480,8 +480,7 @@ export function array_push<T extends SlabObject>(
   ac: ArrayCache,
   obj: T,
 ): void {
-  mark_free(cache, obj);
-  ac.entry[ac.avail++] = obj;
+  ac.entry[ac.avail++] = mark_free(cache, obj);
 }
 
 /** Books an object that goes to a user. */
@@ -499,12 +498,16 @@ export function mark_live(
   sanitizers.objectAllocated(t, cache, obj);
 }
 
-/** Books an object that comes back. */
+/**
+ * Books an object that comes back.
+ *
+ * @returns What is free now: `obj`, or what kasan has put in its place.
+ */
 export function mark_free(
   // deno-lint-ignore no-explicit-any -- caches of any kind
   cache: KmemCache<any>,
   obj: SlabObject,
-): void {
+): SlabObject {
   const { sanitizers, machine } = cache.k;
   if (sanitizers !== null) {
     const t = machine.engine.running!.top as Thread;
@@ -513,6 +516,7 @@ export function mark_free(
   obj._live = false;
   cache.active--;
   cache.frees++;
+  return sanitizers === null ? obj : obj._slab!.at(obj._index);
 }
 
 /**
@@ -529,7 +533,9 @@ export function check_free(
   // deno-lint-ignore no-explicit-any -- the same
 ): KmemCache<any> {
   const of = obj._slab === null ? null : obj._slab.cache;
-  if (of === null || (cache !== null && cache !== of)) {
+  const wrong = of === null || (cache !== null && cache !== of);
+  if (wrong || !obj._live) t.k.sanitizers?.objectRefused(t, obj, wrong);
+  if (of === null || wrong) {
     BUG(
       t,
       `slab error: object of ${

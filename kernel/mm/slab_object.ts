@@ -65,6 +65,12 @@ export class SlabObject {
    * @internal
    */
   _live = false;
+  /**
+   * What kasan knows of it; `null` unless kasan is on.
+   *
+   * @internal
+   */
+  _track: unknown = null;
 }
 
 /** Whether `obj` is allocated: what a sanitizer asks on every touch. */
@@ -126,6 +132,24 @@ export class SlabBlock {
     this.bufctl[obj._index] = this.free;
     this.free = obj._index;
     this.inuse--;
+  }
+
+  /** The JavaScript object of slot `index`, which has been used. */
+  at(index: number): SlabObject {
+    return this.#objects[index]!;
+  }
+
+  /**
+   * Another JavaScript object stands for slot `index` from now on, as `old` is
+   * retired: kasan's way to tell its users from the next one's.
+   */
+  replace(index: number, fresh: SlabObject): void {
+    const old = this.#objects[index]!;
+    fresh._slab = this;
+    fresh._index = index;
+    fresh.paddr = old.paddr;
+    fresh.line = old.line;
+    this.#objects[index] = fresh;
   }
 
   #make(machine: Machine, index: number): SlabObject {

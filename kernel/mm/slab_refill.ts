@@ -280,14 +280,14 @@ export function* cache_free_slow<T extends SlabObject>(
   charge(t, 24);
   const flags = local_irq_save(t);
   if (cache.numa && obj._slab!.node !== t.cpu.node) {
-    mark_free(cache, obj);
-    yield* cache_free_alien(t, cache, obj, obj._slab!.node);
+    const free = mark_free(cache, obj);
+    yield* cache_free_alien(t, cache, free, free._slab!.node);
   } else {
     const ac = cache.arrayOf(t.cpu.id);
     if (ac.avail === ac.limit) {
-      mark_free(cache, obj); // already the caller's no more
+      const free = mark_free(cache, obj); // already the caller's no more
       yield* cache_flusharray(t, cache, ac);
-      ac.entry[ac.avail++] = obj;
+      ac.entry[ac.avail++] = free;
     } else array_push(cache, ac, obj);
   }
   local_irq_restore(t, flags);

@@ -85,8 +85,6 @@ export interface Sanitizer {
   rcuReadUnlock?(t: Thread): void;
   /** `t` calls schedule(). */
   scheduling?(t: Thread): void;
-  /** `t` has come to its end. */
-  exiting?(t: Thread): void;
   /** call_rcu() of `head`. */
   rcuQueued?(t: Thread, head: RcuHead<unknown>): void;
   /** The callback of `head` is about to be called. */

@@ -44,7 +44,6 @@ export class Sanitizers implements Observer {
   readonly #rcuReadLock: readonly Wanting<"rcuReadLock">[];
   readonly #rcuReadUnlock: readonly Wanting<"rcuReadUnlock">[];
   readonly #scheduling: readonly Wanting<"scheduling">[];
-  readonly #exiting: readonly Wanting<"exiting">[];
   readonly #rcuQueued: readonly Wanting<"rcuQueued">[];
   readonly #rcuCalled: readonly Wanting<"rcuCalled">[];
   readonly #pageAllocated: readonly Wanting<"pageAllocated">[];
@@ -87,7 +86,6 @@ export class Sanitizers implements Observer {
     this.#rcuReadLock = wanting(all, "rcuReadLock");
     this.#rcuReadUnlock = wanting(all, "rcuReadUnlock");
     this.#scheduling = wanting(all, "scheduling");
-    this.#exiting = wanting(all, "exiting");
     this.#rcuQueued = wanting(all, "rcuQueued");
     this.#rcuCalled = wanting(all, "rcuCalled");
     this.#pageAllocated = wanting(all, "pageAllocated");
@@ -214,11 +212,6 @@ export class Sanitizers implements Observer {
   scheduling(t: Thread): void {
     const to = this.#scheduling;
     for (let i = 0; i < to.length; i++) to[i].scheduling(t);
-  }
-
-  exiting(t: Thread): void {
-    const to = this.#exiting;
-    for (let i = 0; i < to.length; i++) to[i].exiting(t);
   }
 
   rcuQueued(t: Thread, head: RcuHead<unknown>): void {
