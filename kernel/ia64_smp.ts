@@ -128,6 +128,7 @@ function* call_on(
     yield* xchg(t, calls.ipi_operation.get(targets[i]), IPI_CALL_FUNC);
     yield* send_IPI(t, targets[i], CALL_FUNCTION_VECTOR);
   }
+  t.k.sanitizers?.ipiWait(t);
   yield* spin_until(t, data.started, -1, targets.length);
   if (wait) yield* spin_until(t, data.finished, -1, targets.length);
   yield* WRITE_ONCE<CallData | null>(t, calls.call_data, null);

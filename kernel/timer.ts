@@ -458,6 +458,7 @@ function* run_timer_softirq(t: Thread): Steps {
  */
 export function* schedule_timeout(t: Thread, timeout: number): Steps<number> {
   enter(t, SCHEDULE_TIMEOUT);
+  t.k.sanitizers?.mightSleep(t, "schedule_timeout");
   charge(t, 20);
   if (timeout === MAX_SCHEDULE_TIMEOUT) {
     yield* schedule(t);

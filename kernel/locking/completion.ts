@@ -159,6 +159,7 @@ export function* wait_for_completion_timeout(
   timeout: number,
 ): Steps<number> {
   enter(t, WAIT_FOR_COMPLETION);
+  t.k.sanitizers?.mightSleep(t, "wait_for_completion");
   BUG_ON(t, in_atomic(t), "sleeping function called from invalid context");
   charge(t, 16);
   let left = timeout;

@@ -35,6 +35,12 @@ export class LockClass {
   holdCycles = 0;
   /** Longest hold. */
   holdMaxCycles = 0;
+  /**
+   * What the lockdep sanitizer knows of it.
+   *
+   * @internal
+   */
+  dep: unknown = null;
 
   /** Counters at 0. */
   constructor(readonly name: string) {}

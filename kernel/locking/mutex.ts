@@ -130,13 +130,14 @@ export class Mutex extends LockOwner {
  */
 export function* mutex_lock(t: Thread, lock: Mutex): Steps {
   enter(t, MUTEX_LOCK);
+  t.k.sanitizers?.mightSleep(t, "mutex_lock");
+  t.k.sanitizers?.lockAsked(t, lock, lock.mode);
   BUG_ON(
     t,
     in_atomic(t),
     `${lock.name}: sleeping function called from invalid context`,
   );
   BUG_ON(t, lock.owner === t, `mutex recursion on ${lock.name}`);
-  t.k.sanitizers?.lockAsked(t, lock, lock.mode);
   charge(t, 8);
   const since = t.cpu.clock;
   const left = yield* atomic_add_return(t, lock.count, -1);

@@ -119,8 +119,8 @@ export class Rwlock extends LockOwner {
 export function* write_lock(t: Thread, lock: Rwlock): Steps {
   enter(t, _WRITE_LOCK);
   preempt_disable(t);
-  if (lock.owner === t) BUG(t, `recursion on ${lock.name}`);
   t.k.sanitizers?.lockAsked(t, lock, lock.mode);
+  if (lock.owner === t) BUG(t, `recursion on ${lock.name}`);
   charge(t, 6);
   const since = t.cpu.clock;
   let contended: boolean;

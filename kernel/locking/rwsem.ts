@@ -195,13 +195,17 @@ export function* up_write(t: Thread, sem: RwSemaphore): Steps {
 }
 
 function may_sleep(t: Thread, sem: RwSemaphore, mode: LockMode): void {
+  t.k.sanitizers?.mightSleep(
+    t,
+    mode === LockMode.SLEEP_READ ? "down_read" : "down_write",
+  );
+  t.k.sanitizers?.lockAsked(t, sem, mode);
   BUG_ON(
     t,
     in_atomic(t),
     `${sem.name}: sleeping function called from invalid context`,
   );
   BUG_ON(t, sem.owner === t, `recursion on ${sem.name}`);
-  t.k.sanitizers?.lockAsked(t, sem, mode);
 }
 
 /** Books a reader. Several may be inside: how long each is, is not kept. */

@@ -100,6 +100,7 @@ export function sema_init(t: Thread, sem: Semaphore, count: number): void {
  */
 export function* down(t: Thread, sem: Semaphore): Steps {
   enter(t, DOWN);
+  t.k.sanitizers?.mightSleep(t, "down");
   BUG_ON(
     t,
     in_atomic(t),

@@ -188,8 +188,8 @@ function lock_charged_to(
 ): Steps {
   enter(t, sym);
   preempt_disable(t);
-  if (lock.owner === t) BUG(t, `recursion on ${lock.name}`);
   t.k.sanitizers?.lockAsked(t, lock, lock.mode);
+  if (lock.owner === t) BUG(t, `recursion on ${lock.name}`);
   charge(t, 6);
   t.lockWaitSince = t.cpu.clock;
   if (lock.tickets) return ticket_lock(t, lock);

@@ -153,6 +153,7 @@ export function* trylock_page(t: Thread, page: Page): Steps<boolean> {
  * Linux: include/linux/pagemap.h.
  */
 export function* lock_page(t: Thread, page: Page): Steps {
+  t.k.sanitizers?.mightSleep(t, "lock_page");
   BUG_ON(
     t,
     in_atomic(t),

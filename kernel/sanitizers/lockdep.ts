@@ -1,6 +1,450 @@
+/**
+ * Locks that could be waited for without end, in some schedule if not in this
+ * one: Linux's lockdep, by class of lock (`LockClass.name`).
+ *
+ * - Order: A held while B is asked for, and B while A, directly or on a way
+ *   through others; and two locks of one class, unless their order is laid down
+ *   (lockdep_nesting.ts).
+ * - Interrupts: a class that a handler takes and that is held with interrupts on,
+ *   and one that leads to such; softirqs likewise; a class that is held while
+ *   other CPUs are to answer an interrupt and that some CPU asks for with
+ *   interrupts off (see lockdep_class.ts).
+ * - Contexts: sleeping while atomic, waiting for an answer with interrupts off,
+ *   a lock let go of by a stranger, or still held where its holder ends.
+ *
+ * Differs from Linux: a trylock is no edge to what it takes, as there, but an
+ * rwlock's readers are edges, told apart from its writers; local_irq_enable()
+ * under a lock is noticed when the lock is let go of; nothing is asked with
+ * interrupts off while one CPU is online; knowledge is one run's, so that every
+ * finding has a schedule.
+ */
 import type { Kernel } from "../kernel.ts";
-import type { Sanitizer } from "./sanitizer.ts";
+import { symName } from "../../arch/sim/symbol.ts";
+import type { LockOwner } from "../locking/lock_stat.ts";
+import type { Thread } from "../thread.ts";
+import {
+  ANSWER,
+  DepClass,
+  DepEdge,
+  fact,
+  HARDIRQ,
+  shortestWay,
+  SOFTIRQ,
+  spread,
+  wayBack,
+} from "./lockdep_class.ts";
+import { HeldLocks } from "./lockdep_held.ts";
+import { NESTED_CLASSES } from "./lockdep_nesting.ts";
+import {
+  type ReportSection,
+  SanitizerReport,
+  type Spot,
+  spotOf,
+  spotSection,
+} from "./report.ts";
+import { LockMode, type Sanitizer } from "./sanitizer.ts";
 
+/** What the two facts of a pair are called: above, below. */
+const PAIR_NAMES = [
+  ["IN-HARDIRQ", "HARDIRQ-ON"],
+  ["IN-SOFTIRQ", "SOFTIRQ-ON"],
+  ["ASKED-IRQS-OFF", "HELD-OVER-IPI"],
+] as const;
+
+/** See the file's head. */
 export class LockdepSanitizer implements Sanitizer {
+  #nrClasses = 0;
+
   constructor(readonly k: Kernel) {}
+
+  lockAsked(t: Thread, lock: LockOwner, mode: LockMode): void {
+    const cls = this.#classOf(lock);
+    const held = t.held as HeldLocks | null;
+    if (held !== null && held.depth > 0 && held.of === this) {
+      this.#checkOrder(t, held, lock, cls, mode);
+    }
+    if (mode > LockMode.SPIN_READ) return;
+    const read = mode === LockMode.SPIN_READ;
+    const irq = pairOf(t);
+    if (irq !== -1 && (cls.ownAbove & fact(irq, read)) === 0) {
+      this.#noteAbove(t, cls, fact(irq, read));
+    }
+    if (t.cpu.irqsOn) return;
+    const asked = fact(ANSWER, read);
+    if ((cls.ownAbove & asked) === 0 && this.k.cpu_online.weight > 1) {
+      this.#noteAbove(t, cls, asked);
+    }
+    if (lock.owner !== null && isBelow(t, lock.owner)) {
+      this.#report(
+        t,
+        `INFO: inconsistent lock state: ${cls.name} is taken in an interrupt that came upon its holder`,
+        [],
+      );
+    }
+  }
+
+  lockTaken(t: Thread, lock: LockOwner, mode: LockMode): void {
+    const cls = this.#classOf(lock);
+    const irqsOn = t.cpu.irqsOn;
+    this.#heldBy(t).push(
+      lock,
+      cls,
+      mode,
+      irqsOn,
+      t.stack[t.depth >= 2 ? t.depth - 2 : 0],
+    );
+    if (irqsOn && mode <= LockMode.SPIN_READ) {
+      this.#heldWithIrqsOn(t, cls, mode);
+    }
+  }
+
+  lockReleased(t: Thread, lock: LockOwner, mode: LockMode): void {
+    const held = this.#heldBy(t);
+    const index = held.find(lock, mode);
+    if (index === -1) {
+      // Whoever owned it before the sanitizer came is none of its business.
+      if (lock.owner !== t) this.lockStranger(t, lock);
+      return;
+    }
+    if (
+      !held.irqsOn[index] && t.cpu.irqsOn && mode <= LockMode.SPIN_READ
+    ) {
+      this.#heldWithIrqsOn(t, held.classes[index], mode);
+    }
+    held.remove(index);
+  }
+
+  lockHandedOver(t: Thread, next: Thread, lock: LockOwner): void {
+    const held = this.#heldBy(t);
+    const index = held.find(lock, lock.mode);
+    if (index === -1) return;
+    this.#heldBy(next).push(
+      lock,
+      held.classes[index],
+      held.modes[index],
+      held.irqsOn[index],
+      held.callers[index],
+    );
+    held.remove(index);
+  }
+
+  lockStranger(t: Thread, lock: LockOwner): never {
+    this.#report(
+      t,
+      `BUG: bad unlock balance detected: ${lock.stats.name}`,
+      [{
+        title:
+          `${t.name}/${t.task.pid} is trying to release lock (${lock.stats.name}) at:`,
+        lines: [callerOf(t), "but there are no more locks to release"],
+      }],
+    );
+  }
+
+  threadExit(t: Thread): void {
+    const held = t.held as HeldLocks | null;
+    if (held === null || held.depth === 0 || held.of !== this) return;
+    const name = held.classes[held.depth - 1].name;
+    const where = t.isInterrupt
+      ? "lock held when returning from an interrupt"
+      : t.pid === 0
+      ? "lock held when going idle"
+      : "lock held at task exit time";
+    this.#report(t, `BUG: ${where}: ${name}`, []);
+  }
+
+  mightSleep(t: Thread, what: string): void {
+    const may = !t.isInterrupt && t.preempt_count === 0 &&
+      t.softirq_count === 0 && t.cpu.irqsOn;
+    // Threads without a number are the idle ones, and start_kernel()'s.
+    if (may || (t.task.pid === 0 && !t.isInterrupt)) return;
+    this.#report(
+      t,
+      `BUG: sleeping function called from invalid context at ${what}`,
+      [{
+        title: `in_atomic(): ${
+          Number(t.isInterrupt || t.preempt_count + t.softirq_count > 0)
+        }, irqs_disabled(): ${
+          Number(!t.cpu.irqsOn)
+        }, pid: ${t.task.pid}, name: ${t.name}`,
+        lines: [],
+      }],
+    );
+  }
+
+  ipiWait(t: Thread): void {
+    if (!t.cpu.irqsOn) {
+      this.#report(
+        t,
+        "BUG: waiting for other CPUs to answer with interrupts off",
+        [],
+      );
+    }
+    const held = t.held as HeldLocks | null;
+    if (held === null || held.of !== this) return;
+    for (let i = 0; i < held.depth; i++) {
+      const mode = held.modes[i];
+      if (mode > LockMode.SPIN_READ) continue;
+      const cls = held.classes[i];
+      const bit = fact(ANSWER, mode === LockMode.SPIN_READ);
+      if ((cls.ownBelow & bit) === 0) this.#noteBelow(t, cls, bit);
+    }
+  }
+
+  #classOf(lock: LockOwner): DepClass {
+    const { stats } = lock;
+    const cls = stats.dep as DepClass | null;
+    if (cls !== null && cls.of === this) return cls;
+    const fresh = new DepClass(this, this.#nrClasses++, stats.name);
+    stats.dep = fresh;
+    return fresh;
+  }
+
+  #heldBy(t: Thread): HeldLocks {
+    const held = t.held as HeldLocks | null;
+    if (held !== null && held.of === this) return held;
+    const fresh = new HeldLocks(this);
+    t.held = fresh;
+    return fresh;
+  }
+
+  /** `t`, which holds `held`, asks for `lock`. */
+  #checkOrder(
+    t: Thread,
+    held: HeldLocks,
+    lock: LockOwner,
+    cls: DepClass,
+    mode: LockMode,
+  ): void {
+    const reading = Number(mode === LockMode.SPIN_READ);
+    for (let i = 0; i < held.depth; i++) {
+      const from = held.classes[i];
+      const way = held.modes[i] === LockMode.SPIN_READ ? 2 + reading : reading;
+      if (from === cls) {
+        this.#checkNested(t, held, i, lock, cls, way);
+        continue;
+      }
+      const edge = from.after[cls.id];
+      if (edge === undefined || (edge.ways & (1 << way)) === 0) {
+        this.#addEdge(t, from, cls, way);
+      }
+    }
+  }
+
+  #checkNested(
+    t: Thread,
+    held: HeldLocks,
+    index: number,
+    lock: LockOwner,
+    cls: DepClass,
+    way: number,
+  ): void {
+    if (way === 3) return; // two readers of an rwlock
+    if (held.locks[index] !== lock && NESTED_CLASSES.has(cls.name)) return;
+    this.#report(
+      t,
+      `INFO: possible recursive locking detected: ${cls.name}`,
+      this.#asking(t, cls, held, index),
+    );
+  }
+
+  #addEdge(t: Thread, from: DepClass, to: DepClass, way: number): void {
+    let edge = from.after[to.id];
+    if (edge === undefined) {
+      edge = new DepEdge(from, to, spotOf(t));
+      from.after[to.id] = edge;
+      from.edges.push(edge);
+      to.edgesIn.push(edge);
+    }
+    edge.ways |= 1 << way;
+    const back = to.edges.length === 0 ? null : wayBack(edge, way);
+    if (back !== null) this.#reportCycle(t, edge, back);
+    this.#settle(t, from);
+  }
+
+  #heldWithIrqsOn(t: Thread, cls: DepClass, mode: LockMode): void {
+    const read = mode === LockMode.SPIN_READ;
+    let bits = fact(HARDIRQ, read);
+    if (t.softirq_count === 0 && !t.isInterrupt) bits |= fact(SOFTIRQ, read);
+    if ((cls.ownBelow & bits) !== bits) this.#noteBelow(t, cls, bits);
+  }
+
+  #noteAbove(t: Thread, cls: DepClass, bits: number): void {
+    noteSpots(cls.aboveSpots, bits & ~cls.ownAbove, spotOf(t));
+    cls.ownAbove |= bits;
+    cls.above |= bits;
+    this.#settle(t, cls);
+  }
+
+  #noteBelow(t: Thread, cls: DepClass, bits: number): void {
+    noteSpots(cls.belowSpots, bits & ~cls.ownBelow, spotOf(t));
+    cls.ownBelow |= bits;
+    cls.below |= bits;
+    this.#settle(t, cls);
+  }
+
+  /** Passes on what `cls` has learnt, and reports where it meets what it must not. */
+  #settle(t: Thread, cls: DepClass): void {
+    const at = spread(cls);
+    if (at !== null) this.#reportClash(t, at, at.clash());
+  }
+
+  #reportCycle(t: Thread, edge: DepEdge, back: readonly DepEdge[]): never {
+    const names = [edge.from, ...back.map(({ from }) => from), edge.from]
+      .map(({ name }) => name);
+    const held = this.#heldBy(t);
+    this.#report(
+      t,
+      `INFO: possible circular locking dependency detected: ${turned(names)}`,
+      [
+        ...this.#asking(
+          t,
+          edge.to,
+          held,
+          held.classes.indexOf(edge.from),
+        ),
+        {
+          title: "the existing dependency chain (in reverse order) is:",
+          lines: [],
+        },
+        ...back.map((e) => this.#edgeSection(e)).reverse(),
+      ],
+    );
+  }
+
+  #reportClash(t: Thread, at: DepClass, pair: number): never {
+    const either = fact(pair, false) | fact(pair, true);
+    const up = shortestWay(at, (c) => (c.ownAbove & either) !== 0, false)!;
+    const down = shortestWay(at, (c) => (c.ownBelow & either) !== 0, true)!;
+    const first = up.length === 0 ? at : up[0].from;
+    const last = down.length === 0 ? at : down[down.length - 1].to;
+    const [above, below] = PAIR_NAMES[pair];
+    this.#report(t, clashHeadline(pair, first, last), [
+      this.#factSection(
+        first,
+        above,
+        first.ownAbove & either,
+        first.aboveSpots,
+      ),
+      ...[...up, ...down].map((e) => this.#edgeSection(e)),
+      this.#factSection(last, below, last.ownBelow & either, last.belowSpots),
+    ]);
+  }
+
+  #factSection(
+    cls: DepClass,
+    name: string,
+    bits: number,
+    spots: readonly (Spot | undefined)[],
+  ): ReportSection {
+    const bit = 31 - Math.clz32(bits & -bits);
+    const kind = bit >= 3 ? "R" : "W";
+    return spotSection(
+      this.k,
+      `(${cls.name}) became {${name}-${kind}}`,
+      spots[bit]!,
+    );
+  }
+
+  #edgeSection(edge: DepEdge): ReportSection {
+    return spotSection(
+      this.k,
+      `-> (${edge.from.name}) held, (${edge.to.name}) asked for`,
+      edge.spot,
+    );
+  }
+
+  #asking(
+    t: Thread,
+    cls: DepClass,
+    held: HeldLocks,
+    index: number,
+  ): ReportSection[] {
+    return [
+      {
+        title: `${t.name}/${t.task.pid} is trying to acquire lock:`,
+        lines: [`(${cls.name}), at: ${callerOf(t)}`],
+      },
+      {
+        title: "but task is already holding lock:",
+        lines: [heldLine(held, index)],
+      },
+    ];
+  }
+
+  #report(
+    t: Thread,
+    headline: string,
+    sections: readonly ReportSection[],
+  ): never {
+    throw new SanitizerReport(t, "lockdep", headline, [
+      ...sections,
+      heldSection(t, this.#heldBy(t)),
+    ]);
+  }
+}
+
+/** Pair whose left fact it is that `t` takes a lock now; -1 = none: it is a thread. */
+function pairOf(t: Thread): number {
+  if (t.softirq_context > 0) return SOFTIRQ;
+  return t.isInterrupt ? HARDIRQ : -1;
+}
+
+/** Whether `t` is a handler that came upon `owner`. */
+function isBelow(t: Thread, owner: Thread): boolean {
+  let below = t.below as Thread | null;
+  while (below !== null && below !== owner) {
+    below = below.below as Thread | null;
+  }
+  return below !== null;
+}
+
+function noteSpots(
+  spots: (Spot | undefined)[],
+  bits: number,
+  spot: Spot,
+): void {
+  for (let left = bits; left !== 0; left &= left - 1) {
+    spots[31 - Math.clz32(left & -left)] = spot;
+  }
+}
+
+function clashHeadline(pair: number, first: DepClass, last: DepClass): string {
+  const names = first === last ? first.name : `${first.name} -> ${last.name}`;
+  if (pair === ANSWER) {
+    return `INFO: possible deadlock: ${names} is asked for with interrupts off and held while other CPUs are to answer an interrupt`;
+  }
+  const [above, below] = PAIR_NAMES[pair];
+  if (first === last) {
+    return `INFO: inconsistent lock state: ${names} is {${above}} and {${below}}`;
+  }
+  const irq = pair === HARDIRQ ? "HARDIRQ" : "SOFTIRQ";
+  return `INFO: ${irq}-safe -> ${irq}-unsafe lock order detected: ${names}`;
+}
+
+/** A cycle's names, the first of them again at the end, from the least one on: one cycle, one headline. */
+function turned(names: readonly string[]): string {
+  const round = names.slice(0, -1);
+  const least = round.indexOf([...round].sort()[0]);
+  const from = [...round.slice(least), ...round.slice(0, least)];
+  return [...from, from[0]].join(" -> ");
+}
+
+/** Who calls the lock function that `t` is in. */
+function callerOf(t: Thread): string {
+  return symName(t.stack[t.depth >= 2 ? t.depth - 2 : 0]);
+}
+
+function heldLine(held: HeldLocks, index: number): string {
+  return `(${held.classes[index].name}), at: ${symName(held.callers[index])}`;
+}
+
+function heldSection(t: Thread, held: HeldLocks): ReportSection {
+  const who = `${t.name}/${t.task.pid}`;
+  if (held.depth === 0) return { title: `no locks held by ${who}.`, lines: [] };
+  const lines: string[] = [];
+  for (let i = 0; i < held.depth; i++) {
+    lines.push(`#${i}: ${heldLine(held, i)}`);
+  }
+  const n = held.depth === 1 ? "1 lock" : `${held.depth} locks`;
+  return { title: `${n} held by ${who}:`, lines };
 }
