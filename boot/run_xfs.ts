@@ -8,6 +8,7 @@ import type { BufMap } from "../kernel/fs/xfs/xfs_buf.ts";
 import { boot, type BootedMachine } from "./boot.ts";
 import { eachMachine } from "./each_machine.ts";
 import type { ListedDirectory } from "./images/listed.ts";
+import { holdFaults } from "./injected.ts";
 import {
   locksBetween,
   profileBetween,
@@ -174,6 +175,7 @@ function measure(
   const ops = options.ops ?? defaultOps(vmap, threads);
   let start: Snapshot | null = null;
   let end: Snapshot | null = null;
+  holdFaults(kernel);
   const what = "look names up";
   const measured = withDisk(booted, options, what, (t) =>
     xfs_large_dir(t, {
@@ -242,6 +244,7 @@ function directoriesOf(options: XfsLargeDirOptions): ListedDirectory[] {
       onLog: (line) => live && options.onLog?.(line),
     });
     live = true;
+    holdFaults(booted.kernel);
     const what = `list ${JSON.stringify(path)}`;
     return withDisk(booted, options, what, (t) => list_tree(t, top));
   };
