@@ -263,6 +263,21 @@ export class Tlb {
     visitAll(this.#large, this.#largePages, "large", visit);
   }
 
+  /** Frame that base page `vpn` is translated to, or -1. Counts and moves nothing: for sanitizers. */
+  peek(vpn: number): number {
+    const low = vpn | 0;
+    const high = highOf(vpn);
+    let slot = this.#l1.find(low, high);
+    if (slot >= 0) return this.#l1.pfnAt(slot);
+    slot = this.#l2.find(low, high);
+    if (slot >= 0) return this.#l2.pfnAt(slot);
+    const number = Math.floor(vpn * this.#largeScale);
+    slot = this.#large.find(number | 0, highOf(number));
+    return slot < 0
+      ? -1
+      : this.#large.pfnAt(slot) + (vpn & (this.#largePages - 1));
+  }
+
   /** True if some entry translates `vpn`. Counts and moves nothing: for sanitizers. */
   holds(vpn: number): boolean {
     const low = vpn | 0;

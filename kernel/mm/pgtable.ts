@@ -245,7 +245,9 @@ function set_range(
   enter(t, sym);
   charge(t, 14);
   t.k.pv_mmu?.set_ptes(t, mm, start, end, prot, pages, first);
-  if (mm === t.k.init_mm) t.k.sanitizers?.ptesSet(t, start, end);
+  if (mm === t.k.init_mm) {
+    t.k.sanitizers?.ptesSet(t, start, end, prot, pages, first);
+  }
   return set_one_line(t, mm, start, end, prot, pages, first) ??
     set_lines(t, mm, start, end, prot, pages, first);
 }

@@ -316,6 +316,7 @@ export function* remove_vm_area(
   t.k.alias_log?.unmapped(t, addr);
   t.k.sanitizers?.unmapped(t, addr);
   const vm = yield* t.k.vmap.remove_vm(t, addr);
+  t.k.sanitizers?.unmapDone(t, addr, vm !== null);
   leave(t);
   return vm;
 }

@@ -125,13 +125,14 @@ export function vm_map_ram(
   t.k.vmalloc.nr_vm_map_ram++;
   const steps = t.k.vmap.vm_map_ram(t, pages, count, node, prot);
   const watched = t.k.alias_log !== null || t.k.sanitizers !== null;
-  return watched ? logged(t, steps, count) : steps;
+  return watched ? logged(t, steps, pages, count) : steps;
 }
 
 /** Notes in the alias log, and tells sanitizers, what `steps` has mapped. */
 function* logged(
   t: Thread,
   steps: Steps<number>,
+  pages: readonly Page[],
   count: number,
 ): Steps<number> {
   const addr = yield* steps;
@@ -139,6 +140,7 @@ function* logged(
   if (addr !== 0) {
     t.k.alias_log?.mapped(t, addr, addr + bytes);
     t.k.sanitizers?.mapped(t, addr, addr + bytes);
+    t.k.sanitizers?.ramMapped(t, addr, count, pages);
   }
   return addr;
 }
@@ -178,8 +180,15 @@ export function vm_unmap_ram(
   count: number,
 ): Steps {
   t.k.alias_log?.unmapped(t, addr);
-  t.k.sanitizers?.unmapped(t, addr);
+  if (t.k.sanitizers !== null) return watched_unmap(t, addr, count);
   return t.k.vmap.vm_unmap_ram(t, addr, count);
+}
+
+/** {@linkcode vm_unmap_ram} under the eyes of sanitizers. */
+function* watched_unmap(t: Thread, addr: number, count: number): Steps {
+  t.k.sanitizers!.unmapped(t, addr);
+  yield* t.k.vmap.vm_unmap_ram(t, addr, count);
+  t.k.sanitizers!.unmapDone(t, addr, true);
 }
 
 /**
@@ -220,6 +229,7 @@ export function vm_unmap_aliases(t: Thread): Steps {
   const k = t.k;
   if (k.vmap !== undefined) {
     k.vmalloc.nr_unmap_aliases++;
+    if (k.sanitizers !== null) return watched_unmap_aliases(t);
     return k.vmap.vm_unmap_aliases(t);
   }
   // A15: nothing says so, and list heads are still zero.
@@ -227,4 +237,11 @@ export function vm_unmap_aliases(t: Thread): Steps {
     k.need(t, "vmap", "vmalloc_init");
   }
   return DONE;
+}
+
+/** {@linkcode vm_unmap_aliases} under the eyes of sanitizers. */
+function* watched_unmap_aliases(t: Thread): Steps {
+  t.k.sanitizers!.aliasesBegin(t);
+  yield* t.k.vmap.vm_unmap_aliases(t);
+  t.k.sanitizers!.aliasesEnd(t);
 }

@@ -47,7 +47,6 @@ interface Hull {
 /** See the file's head. Context: interrupts on; may wait for every CPU. */
 export function* vm_unmap_aliases(t: Thread, w: RewriteState): Steps {
   enter(t, VM_UNMAP_ALIASES);
-  t.k.sanitizers?.aliasesBegin(t);
   const hull: Hull = { start: Infinity, end: 0, flush: false };
   rcu_read_lock(t);
   const { queuesWalked, fullBlocksSkipped } = w.quirks;
@@ -58,7 +57,6 @@ export function* vm_unmap_aliases(t: Thread, w: RewriteState): Steps {
   rcu_read_unlock(t);
   const { start, end, flush } = hull;
   yield* __purge_vmap_area_lazy(t, w, start, end, true, flush);
-  t.k.sanitizers?.aliasesEnd(t);
   leave(t);
 }
 

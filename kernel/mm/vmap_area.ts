@@ -216,7 +216,6 @@ export function* alloc_vmap_area(
     "size is no multiple of the page",
   );
   charge(t, 25);
-  t.k.sanitizers?.roomWanted(t, size, align, vstart, vend);
   const va = yield* kmem_cache_alloc_node(
     t,
     w.area_cache(t),
@@ -227,6 +226,7 @@ export function* alloc_vmap_area(
     leave(t);
     return err(ENOMEM);
   }
+  t.k.sanitizers?.roomWanted(t, size, align, vstart, vend);
   let addr = w.align(vstart, align);
   let purged = false;
   for (;;) {
@@ -310,14 +310,14 @@ export function* mark_lazy_free(
   if (w.quirks.counterAfterFlag) { // A8
     yield* write_line(t, va.line);
     va.flags |= VM_LAZY_FREE;
-    t.k.sanitizers?.areaLazy(t, va);
+    t.k.sanitizers?.areaLazy(t, va, w.vmap_lazy_nr.value);
     return yield* atomic_add_return(t, w.vmap_lazy_nr, nr);
   }
   // Counted first: the sum of what is flagged never exceeds the counter.
   const lazy = yield* atomic_add_return(t, w.vmap_lazy_nr, nr);
   yield* write_line(t, va.line);
   va.flags |= VM_LAZY_FREE;
-  t.k.sanitizers?.areaLazy(t, va);
+  t.k.sanitizers?.areaLazy(t, va, w.vmap_lazy_nr.value);
   return lazy;
 }
 

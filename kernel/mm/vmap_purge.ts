@@ -104,6 +104,7 @@ export function* __purge_vmap_area_lazy(
     yield* vunmap_page_range(t, va.va_start, va.va_end);
     yield* write_line(t, va.line);
     va.flags = (va.flags | VM_LAZY_FREEING) & ~VM_LAZY_FREE;
+    t.k.sanitizers?.areaTaken(t, va);
     list_add_tail(va.purge_list, valist);
     charge(t, 18);
   }

@@ -97,14 +97,34 @@ export interface Sanitizer {
   // The vmap layer.
   /** A caller of the API has got `[start, end)`, guard page not included. */
   mapped?(t: Thread, start: number, end: number): void;
-  /** A caller gives back what was mapped at `start`. */
+  /** vm_map_ram() is about to return `start`, where `pages[0..count)` are to be found. */
+  ramMapped?(
+    t: Thread,
+    start: number,
+    count: number,
+    pages: readonly Page[],
+  ): void;
+  /** A caller gives back what was mapped at `start`; calls may nest. */
   unmapped?(t: Thread, start: number): void;
-  /** vm_unmap_aliases() begins. */
+  /** The call that began with `unmapped` is about to return; `accepted` = something was mapped there. */
+  unmapDone?(t: Thread, start: number, accepted: boolean): void;
+  /** vm_unmap_aliases() begins, of any layer. */
   aliasesBegin?(t: Thread): void;
   /** vm_unmap_aliases() is about to return. */
   aliasesEnd?(t: Thread): void;
-  /** Page-table entries of `[start, end)` are about to be written by a mapping; they must be empty. */
-  ptesSet?(t: Thread, start: number, end: number): void;
+  /**
+   * Page-table entries of `[start, end)` are about to be written by a mapping;
+   * they must be empty. They get `pages[first...]`, or frames from `first` on
+   * where `pages` is `null`, with `prot`.
+   */
+  ptesSet?(
+    t: Thread,
+    start: number,
+    end: number,
+    prot: number,
+    pages: readonly Page[] | null,
+    first: number,
+  ): void;
   /** Page-table entries of `[start, end)` have been cleared. */
   ptesCleared?(t: Thread, start: number, end: number): void;
   /** Room for `size` bytes is asked for in `[vstart, vend)`. */
@@ -119,8 +139,10 @@ export interface Sanitizer {
   roomRefused?(t: Thread): void;
   /** `area` is about to be linked: its addresses are taken. */
   areaInserted?(t: Thread, area: VmapRange): void;
-  /** `area` is free, but its addresses are not yet. */
-  areaLazy?(t: Thread, area: VmapRange): void;
+  /** `area` is free, but its addresses are not yet; `lazyPages` = what the layer counts of such pages now. */
+  areaLazy?(t: Thread, area: VmapRange, lazyPages: number): void;
+  /** A purge has cleared the entries of `area`, and will unlink it. */
+  areaTaken?(t: Thread, area: VmapRange): void;
   /** `area` has been unlinked: its addresses may be given out again. */
   areaRemoved?(t: Thread, area: VmapRange): void;
   /** `vm` is on `vmlist`. */

@@ -49,7 +49,9 @@ export class Sanitizers implements Observer {
   readonly #pageAllocated: readonly Wanting<"pageAllocated">[];
   readonly #pageFreed: readonly Wanting<"pageFreed">[];
   readonly #mapped: readonly Wanting<"mapped">[];
+  readonly #ramMapped: readonly Wanting<"ramMapped">[];
   readonly #unmapped: readonly Wanting<"unmapped">[];
+  readonly #unmapDone: readonly Wanting<"unmapDone">[];
   readonly #aliasesBegin: readonly Wanting<"aliasesBegin">[];
   readonly #aliasesEnd: readonly Wanting<"aliasesEnd">[];
   readonly #ptesSet: readonly Wanting<"ptesSet">[];
@@ -58,6 +60,7 @@ export class Sanitizers implements Observer {
   readonly #roomRefused: readonly Wanting<"roomRefused">[];
   readonly #areaInserted: readonly Wanting<"areaInserted">[];
   readonly #areaLazy: readonly Wanting<"areaLazy">[];
+  readonly #areaTaken: readonly Wanting<"areaTaken">[];
   readonly #areaRemoved: readonly Wanting<"areaRemoved">[];
   readonly #vmListed: readonly Wanting<"vmListed">[];
   readonly #vmUnlisted: readonly Wanting<"vmUnlisted">[];
@@ -91,7 +94,9 @@ export class Sanitizers implements Observer {
     this.#pageAllocated = wanting(all, "pageAllocated");
     this.#pageFreed = wanting(all, "pageFreed");
     this.#mapped = wanting(all, "mapped");
+    this.#ramMapped = wanting(all, "ramMapped");
     this.#unmapped = wanting(all, "unmapped");
+    this.#unmapDone = wanting(all, "unmapDone");
     this.#aliasesBegin = wanting(all, "aliasesBegin");
     this.#aliasesEnd = wanting(all, "aliasesEnd");
     this.#ptesSet = wanting(all, "ptesSet");
@@ -100,6 +105,7 @@ export class Sanitizers implements Observer {
     this.#roomRefused = wanting(all, "roomRefused");
     this.#areaInserted = wanting(all, "areaInserted");
     this.#areaLazy = wanting(all, "areaLazy");
+    this.#areaTaken = wanting(all, "areaTaken");
     this.#areaRemoved = wanting(all, "areaRemoved");
     this.#vmListed = wanting(all, "vmListed");
     this.#vmUnlisted = wanting(all, "vmUnlisted");
@@ -239,9 +245,26 @@ export class Sanitizers implements Observer {
     for (let i = 0; i < to.length; i++) to[i].mapped(t, start, end);
   }
 
+  ramMapped(
+    t: Thread,
+    start: number,
+    count: number,
+    pages: readonly Page[],
+  ): void {
+    const to = this.#ramMapped;
+    for (let i = 0; i < to.length; i++) {
+      to[i].ramMapped(t, start, count, pages);
+    }
+  }
+
   unmapped(t: Thread, start: number): void {
     const to = this.#unmapped;
     for (let i = 0; i < to.length; i++) to[i].unmapped(t, start);
+  }
+
+  unmapDone(t: Thread, start: number, accepted: boolean): void {
+    const to = this.#unmapDone;
+    for (let i = 0; i < to.length; i++) to[i].unmapDone(t, start, accepted);
   }
 
   aliasesBegin(t: Thread): void {
@@ -254,9 +277,18 @@ export class Sanitizers implements Observer {
     for (let i = 0; i < to.length; i++) to[i].aliasesEnd(t);
   }
 
-  ptesSet(t: Thread, start: number, end: number): void {
+  ptesSet(
+    t: Thread,
+    start: number,
+    end: number,
+    prot: number,
+    pages: readonly Page[] | null,
+    first: number,
+  ): void {
     const to = this.#ptesSet;
-    for (let i = 0; i < to.length; i++) to[i].ptesSet(t, start, end);
+    for (let i = 0; i < to.length; i++) {
+      to[i].ptesSet(t, start, end, prot, pages, first);
+    }
   }
 
   ptesCleared(t: Thread, start: number, end: number): void {
@@ -287,9 +319,14 @@ export class Sanitizers implements Observer {
     for (let i = 0; i < to.length; i++) to[i].areaInserted(t, area);
   }
 
-  areaLazy(t: Thread, area: VmapRange): void {
+  areaLazy(t: Thread, area: VmapRange, lazyPages: number): void {
     const to = this.#areaLazy;
-    for (let i = 0; i < to.length; i++) to[i].areaLazy(t, area);
+    for (let i = 0; i < to.length; i++) to[i].areaLazy(t, area, lazyPages);
+  }
+
+  areaTaken(t: Thread, area: VmapRange): void {
+    const to = this.#areaTaken;
+    for (let i = 0; i < to.length; i++) to[i].areaTaken(t, area);
   }
 
   areaRemoved(t: Thread, area: VmapRange): void {
