@@ -11,7 +11,7 @@ import { should_failslab } from "../fault_inject.ts";
 import { KERN_WARNING, printk } from "../printk.ts";
 import type { Thread } from "../thread.ts";
 import { DONE, Ready } from "../../arch/sim/ready.ts";
-import { __GFP_NOWARN, __GFP_ZERO } from "./gfp.ts";
+import { __GFP_NOWARN, __GFP_WAIT, __GFP_ZERO } from "./gfp.ts";
 import { MAX_ORDER } from "./mmzone.ts";
 import {
   ALLOC_INSTRUCTIONS,
@@ -174,6 +174,7 @@ export function kmalloc_node(
   t.k.need(t, "slab", "kmem_cache_init");
   const { general } = t.k.slab;
   enter(t, __KMALLOC);
+  if ((gfp & __GFP_WAIT) !== 0) t.k.sanitizers?.mightSleep(t, "kmalloc");
   charge(t, 14);
   const cache = general.find(bytes);
   if (cache === null) {

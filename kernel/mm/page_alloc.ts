@@ -209,6 +209,7 @@ export function alloc_pages_node(
   order: number,
 ): Steps<Page | null> {
   t.k.need(t, "pages", "mem_init");
+  if ((gfp & __GFP_WAIT) !== 0) t.k.sanitizers?.mightSleep(t, "alloc_pages");
   const { pages } = t.k;
   if (order >= MAX_ORDER) return pages.ready.give(null);
   const zonelist = pages.zonelist(node < 0 ? t.cpu.node : node);

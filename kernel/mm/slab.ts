@@ -30,7 +30,7 @@ import { should_failslab } from "../fault_inject.ts";
 import type { Kernel } from "../kernel.ts";
 import type { Thread } from "../thread.ts";
 import { DONE, Ready } from "../../arch/sim/ready.ts";
-import { __GFP_ZERO } from "./gfp.ts";
+import { __GFP_WAIT, __GFP_ZERO } from "./gfp.ts";
 import type { GeneralCaches } from "./kmalloc.ts";
 import { ArrayCache, KmemList3 } from "./slab_lists.ts";
 import {
@@ -344,6 +344,9 @@ export function kmem_cache_alloc<T extends SlabObject>(
   cache: KmemCache<T>,
   gfp: number,
 ): Steps<T | null> {
+  if ((gfp & __GFP_WAIT) !== 0) {
+    t.k.sanitizers?.mightSleep(t, "kmem_cache_alloc");
+  }
   if (t.k.faults.active && refused(t, cache, gfp, KMEM_CACHE_ALLOC)) {
     return cache.ready.give(null);
   }
@@ -390,6 +393,9 @@ export function kmem_cache_alloc_node<T extends SlabObject>(
   node: number,
 ): Steps<T | null> {
   if (node < 0 || node === t.cpu.node) return kmem_cache_alloc(t, cache, gfp);
+  if ((gfp & __GFP_WAIT) !== 0) {
+    t.k.sanitizers?.mightSleep(t, "kmem_cache_alloc_node");
+  }
   if (t.k.faults.active && refused(t, cache, gfp, KMEM_CACHE_ALLOC_NODE)) {
     return cache.ready.give(null);
   }
