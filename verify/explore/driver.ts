@@ -30,7 +30,10 @@ const ON_ITS_WAY = 2 ** 52;
 
 /** See the file's head. */
 export class Driver implements Policy, Observer {
-  /** Operations on shared state in this round. */
+  /**
+   * Operations on shared state in this round, and times that whoever ran had to
+   * stop: so that a decision taken then is told apart from one just before.
+   */
   step = 0;
   /** Who runs; `null` = nobody. */
   current: Cpu | null = null;
@@ -42,6 +45,8 @@ export class Driver implements Policy, Observer {
   k!: Kernel;
   #chooser: Chooser | null = null;
   #due = Infinity;
+  /** Whether interrupts arrive at {@linkcode current} when it goes on. */
+  #deliver = false;
   readonly #boot = new TimedPolicy();
   #sanitizers: Sanitizers | null = null;
   /** Told of each operation, for traces; `null` = nobody. */
@@ -55,6 +60,7 @@ export class Driver implements Policy, Observer {
     this.#sanitizers = this.k.sanitizers;
     this.step = 0;
     this.current = null;
+    this.#deliver = false;
     this.events.length = 0;
     if (chooser === null) return;
     chooser.begin(this);
@@ -68,22 +74,15 @@ export class Driver implements Policy, Observer {
     if (chooser === null) return this.#boot.pick(engine);
     this.#detain(engine);
     if (this.step >= this.maxSteps) this.#endless();
-    const before = this.current;
-    let current = before !== null && this.canRun(before) ? before : null;
-    if (current === null) current = this.#next(engine, chooser);
-    if (current === null) return null;
-    if (current !== before) this.#resume(current, true);
+    this.#deliver = false;
+    if (!this.#goesOn() && !this.#next(engine, chooser)) return null;
     while (this.step >= chooser.due) {
       chooser.decide(this);
-      current = this.current!;
-      if (!this.canRun(current)) {
-        current = this.#next(engine, chooser);
-        if (current === null) return null;
-        this.#resume(current, true);
-      }
+      if (!this.#goesOn() && !this.#next(engine, chooser)) return null;
     }
     this.#due = Math.min(chooser.due, this.maxSteps);
-    return current;
+    if (this.#deliver) arrive(this.current!);
+    return this.current;
   }
 
   horizon(engine: Engine, cpu: Cpu): number {
@@ -103,6 +102,12 @@ export class Driver implements Policy, Observer {
       default:
         return false;
     }
+  }
+
+  /** Whether `cpu` can go on without taking an interrupt. */
+  canHold(cpu: Cpu): boolean {
+    return cpu.state === CpuState.RUNNING ||
+      (cpu.state === CpuState.PARKED && cpu.wakeAt !== Infinity);
   }
 
   /** Whether an interrupt is on its way to `cpu`, which would take it. */
@@ -131,8 +136,7 @@ export class Driver implements Policy, Observer {
 
   /** Lets `cpu` go on; interrupts stay on their way. */
   hold(cpu: Cpu): void {
-    if (cpu.state === CpuState.HALTED || !this.canRun(cpu)) return;
-    if (cpu.state === CpuState.PARKED && cpu.wakeAt === Infinity) return;
+    if (!this.canHold(cpu)) return;
     this.#note(EventKind.HOLD, cpu.id, 0);
     this.#resume(cpu, false);
   }
@@ -265,28 +269,42 @@ export class Driver implements Policy, Observer {
 
   // Inside.
 
-  /** Keeps interrupts from arriving by time. */
+  /** Keeps interrupts from arriving by time; they stay in the order of sending. */
   #detain({ cpus }: Engine): void {
     for (let i = 0; i < cpus.length; i++) {
       const { pending } = cpus[i];
-      for (let j = pending.length - 1; j >= 0; j--) {
-        if (pending[j].at === ON_ITS_WAY) break;
-        pending[j] = { at: ON_ITS_WAY, vector: pending[j].vector };
-        if (j === 0) cpus[i].refreshNextIrq();
+      // New ones stand before those on their way, by arrival.
+      let n = 0;
+      while (n < pending.length && pending[n].at !== ON_ITS_WAY) n++;
+      if (n === 0) continue;
+      for (; n > 0; n--) {
+        const { vector } = pending.shift()!;
+        pending.push({ at: ON_ITS_WAY, vector });
       }
+      cpus[i].refreshNextIrq();
     }
   }
 
-  /** Who goes on when nobody runs. */
-  #next(engine: Engine, chooser: Chooser): Cpu | null {
+  /** Whether who runs can go on as has been decided. */
+  #goesOn(): boolean {
+    const { current } = this;
+    if (current === null) return false;
+    return this.#deliver ? this.canRun(current) : this.canHold(current);
+  }
+
+  /** Chooses who goes on when nobody runs. @returns Whether there is somebody. */
+  #next(engine: Engine, chooser: Chooser): boolean {
     const byRule = this.#nextByRule(engine);
-    if (byRule === null) return null;
+    if (byRule === null) return false;
+    if (this.current !== null) this.step++;
     const chosen = chooser.blocked(this);
     if (chosen === null || chosen === byRule || !this.canRun(chosen)) {
-      return byRule;
+      this.#resume(byRule, true);
+      return true;
     }
     this.#note(EventKind.SWITCH, chosen.id, 0);
-    return chosen;
+    this.#resume(chosen, true);
+    return true;
   }
 
   #nextByRule({ cpus }: Engine): Cpu | null {
@@ -301,17 +319,7 @@ export class Driver implements Policy, Observer {
 
   #resume(cpu: Cpu, deliver: boolean): void {
     this.current = cpu;
-    if (!deliver || !cpu.irqsOn) return;
-    if (cpu.pending.length > 0) {
-      const { vector } = cpu.pending[0];
-      cpu.pending[0] = { at: cpu.clock, vector };
-    } else if (cpu.timerAt === Infinity) {
-      return;
-    } else if (cpu.timerAt > cpu.clock) {
-      // A timer's time has come: this CPU's clock says so.
-      cpu.clock = cpu.timerAt;
-    }
-    cpu.refreshNextIrq();
+    this.#deliver = deliver;
   }
 
   #note(kind: number, a: number, b: number): void {
@@ -326,6 +334,21 @@ export class Driver implements Policy, Observer {
   #endless(): never {
     throw new Endless();
   }
+}
+
+/** Lets the first interrupt on its way to `cpu` arrive there, if it takes interrupts. */
+function arrive(cpu: Cpu): void {
+  if (!cpu.irqsOn) return;
+  if (cpu.pending.length > 0) {
+    const { vector } = cpu.pending[0];
+    cpu.pending[0] = { at: cpu.clock, vector };
+  } else if (cpu.timerAt === Infinity) {
+    return;
+  } else if (cpu.timerAt > cpu.clock) {
+    // A timer's time has come: this CPU's clock says so.
+    cpu.clock = cpu.timerAt;
+  }
+  cpu.refreshNextIrq();
 }
 
 /** Thrown when a round takes more operations than it may. */
