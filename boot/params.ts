@@ -295,9 +295,9 @@ export const PARAMETERS: readonly Parameter[] = [
       draft.loglevel = CONSOLE_LOGLEVEL_DEBUG;
     },
   },
-  faultParameter("failslab", "objects of slabs, kmalloc()'s too"),
-  faultParameter("fail_page_alloc", "pages"),
-  faultParameter("fail_page_table", "page tables"),
+  faultParameter("failslab", "slab objects, kmalloc()", "bytes"),
+  faultParameter("fail_page_alloc", "blocks of pages", "pages"),
+  faultParameter("fail_page_table", "page tables", "tables"),
   {
     name: "ipi_delay",
     placeholder: "P,CYCLES",
@@ -307,7 +307,7 @@ export const PARAMETERS: readonly Parameter[] = [
         "ipi_delay",
         value,
         [[0, 100], [1, MAX_DELAY]],
-        `<probability>,<cycles> such as 10,5000: a percentage, and 1..${MAX_DELAY}`,
+        `<probability>,<cycles> such as 10,5000: a percentage, and 1..${MAX_DELAY} cycles`,
       );
       draft.ipi_delay = { probability, cycles };
     },
@@ -468,12 +468,13 @@ function integer(
 function faultParameter(
   name: "failslab" | "fail_page_alloc" | "fail_page_table",
   what: string,
+  unit: string,
 ): Parameter {
   return {
     name,
     placeholder: "I,P,S,T",
     help:
-      `P percent of every I-th request for ${what} fail, after a size of S, T times (-1: no limit)`,
+      `${what} that fail: P percent of each I-th request, S ${unit} spared, T at most (-1: no limit)`,
     set: (draft, value) => {
       draft[name] = faultSetting(name, value);
     },
@@ -486,7 +487,7 @@ function faultSetting(name: string, value: string | null): FaultSetting {
     name,
     value,
     [[0, 2 ** 32 - 1], [0, 100], [0, MAX_INT], [-1, MAX_INT]],
-    "<interval>,<probability>,<space>,<times> such as 1,10,0,-1: a percentage second, -1 = no limit last",
+    "<interval>,<probability>,<space>,<times> such as 1,10,0,-1: a percentage, and times -1 for no limit",
   );
   return { interval, probability, space, times };
 }

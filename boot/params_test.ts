@@ -97,7 +97,8 @@ Deno.test("parseCommandLine() reads every parameter", () => {
     "nr_cpus=4 mem=1G vmalloc=64M hashdist=0 loglevel=5 vmap=vmlist " +
     "vmap.quirk=posted-search,insert-overlap lazy_max=100 seed=7 panic_on_warn " +
     "vmap.max_alloc=4 vmap.space=256 xfs.buf_map=vmap pageattr.quirk=no-unmap-aliases " +
-    "xen.quirk=no-unmap-aliases-on-pin";
+    "xen.quirk=no-unmap-aliases-on-pin failslab=3,10,4096,-1 " +
+    "fail_page_alloc=1,50,0,7 fail-page-table=0,100,2,1 ipi_delay=20,5000";
   const { params, given } = parseCommandLine(line);
   assertEquals(params, {
     nr_cpus: 4,
@@ -113,12 +114,16 @@ Deno.test("parseCommandLine() reads every parameter", () => {
     vmap_max_alloc: 4,
     vmap_space: 256,
     xfs_buf_map: "vmap",
+    failslab: { interval: 3, probability: 10, space: 4096, times: -1 },
+    fail_page_alloc: { interval: 1, probability: 50, space: 0, times: 7 },
+    fail_page_table: { interval: 0, probability: 100, space: 2, times: 1 },
+    ipi_delay: { probability: 20, cycles: 5000 },
     seed: 7,
     panic_on_warn: true,
     command_line: line,
     unknown_options: [],
   });
-  assertEquals(given.size, 15);
+  assertEquals(given.size, 19);
 });
 
 Deno.test("parseCommandLine() takes a dash for an underscore, and the last of several", () => {
@@ -180,6 +185,21 @@ Deno.test("parseCommandLine() refuses values that cannot be read", () => {
     [
       "vmap.space=-1",
       'Cannot use kernel parameter vmap.space as it must be a number of pages such as 1024: current value is "-1"',
+    ],
+    ...["1,10,0", "1,101,0,-1", "1,10,0,-2", "x", "1,10,0,-1,", "0x1,1,0,1"]
+      .map((
+        value,
+      ): [string, string] => [
+        `failslab=${value}`,
+        `Cannot use kernel parameter failslab as it must be <interval>,<probability>,<space>,<times> such as 1,10,0,-1: a percentage, and times -1 for no limit: current value is "${value}"`,
+      ]),
+    [
+      "fail_page_table",
+      "Cannot use kernel parameter fail_page_table as it must be <interval>,<probability>,<space>,<times> such as 1,10,0,-1: a percentage, and times -1 for no limit: current value is missing",
+    ],
+    [
+      "ipi_delay=10,0",
+      'Cannot use kernel parameter ipi_delay as it must be <probability>,<cycles> such as 10,5000: a percentage, and 1..1000000000 cycles: current value is "10,0"',
     ],
     [
       "seed=abc",
