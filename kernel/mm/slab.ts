@@ -475,9 +475,7 @@ export function array_pop<T extends SlabObject>(
   ac: ArrayCache,
 ): T {
   ac.touched = true;
-  const obj = ac.entry[--ac.avail] as T;
-  mark_live(cache, obj);
-  return obj;
+  return mark_live(cache, ac.entry[--ac.avail]) as T;
 }
 
 /** Puts an object into `ac`, which has room. */
@@ -486,34 +484,38 @@ export function array_push<T extends SlabObject>(
   ac: ArrayCache,
   obj: T,
 ): void {
-  ac.entry[ac.avail++] = mark_free(cache, obj);
+  mark_free(cache, obj);
+  ac.entry[ac.avail++] = obj;
 }
 
-/** Books an object that goes to a user. */
+/**
+ * Books an object that goes to a user.
+ *
+ * @returns What the user gets: `obj`, or what kasan has put in its place.
+ */
 export function mark_live(
   // deno-lint-ignore no-explicit-any -- caches of any kind
   cache: KmemCache<any>,
   obj: SlabObject,
-): void {
-  obj._live = true;
+): SlabObject {
   cache.active++;
   cache.allocs++;
   const { sanitizers, machine } = cache.k;
-  if (sanitizers === null) return;
-  const t = machine.engine.running!.top as Thread;
-  sanitizers.objectAllocated(t, cache, obj);
+  if (sanitizers !== null) {
+    const t = machine.engine.running!.top as Thread;
+    sanitizers.objectAllocated(t, cache, obj);
+    obj = obj._slab!.at(obj._index);
+  }
+  obj._live = true;
+  return obj;
 }
 
-/**
- * Books an object that comes back.
- *
- * @returns What is free now: `obj`, or what kasan has put in its place.
- */
+/** Books an object that comes back. */
 export function mark_free(
   // deno-lint-ignore no-explicit-any -- caches of any kind
   cache: KmemCache<any>,
   obj: SlabObject,
-): SlabObject {
+): void {
   const { sanitizers, machine } = cache.k;
   if (sanitizers !== null) {
     const t = machine.engine.running!.top as Thread;
@@ -522,7 +524,6 @@ export function mark_free(
   obj._live = false;
   cache.active--;
   cache.frees++;
-  return sanitizers === null ? obj : obj._slab!.at(obj._index);
 }
 
 /**

@@ -139,17 +139,11 @@ export class SlabBlock {
     return this.#objects[index]!;
   }
 
-  /**
-   * Another JavaScript object stands for slot `index` from now on, as `old` is
-   * retired: kasan's way to tell its users from the next one's.
-   */
-  replace(index: number, fresh: SlabObject): void {
-    const old = this.#objects[index]!;
-    fresh._slab = this;
-    fresh._index = index;
-    fresh.paddr = old.paddr;
-    fresh.line = old.line;
-    this.#objects[index] = fresh;
+  /** From now on `obj` stands for slot `index`: a new user's, kasan tells it from the old. */
+  replace(index: number, obj: SlabObject): void {
+    obj._slab = this;
+    obj._index = index;
+    this.#objects[index] = obj;
   }
 
   #make(machine: Machine, index: number): SlabObject {

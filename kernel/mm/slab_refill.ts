@@ -232,8 +232,7 @@ function take_one(
   const obj = slab.get(t.machine);
   l3.free_objects--;
   relist(slab, l3);
-  mark_live(cache, obj);
-  return obj;
+  return mark_live(cache, obj);
 }
 
 /** An object from anywhere: nodes that have some first, then pages of any node. */
@@ -280,14 +279,14 @@ export function* cache_free_slow<T extends SlabObject>(
   charge(t, 24);
   const flags = local_irq_save(t);
   if (cache.numa && obj._slab!.node !== t.cpu.node) {
-    const free = mark_free(cache, obj);
-    yield* cache_free_alien(t, cache, free, free._slab!.node);
+    mark_free(cache, obj);
+    yield* cache_free_alien(t, cache, obj, obj._slab!.node);
   } else {
     const ac = cache.arrayOf(t.cpu.id);
     if (ac.avail === ac.limit) {
-      const free = mark_free(cache, obj); // already the caller's no more
+      mark_free(cache, obj); // already the caller's no more
       yield* cache_flusharray(t, cache, ac);
-      ac.entry[ac.avail++] = free;
+      ac.entry[ac.avail++] = obj;
     } else array_push(cache, ac, obj);
   }
   local_irq_restore(t, flags);

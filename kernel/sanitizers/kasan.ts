@@ -1,34 +1,40 @@
 /**
- * kasan: kernel objects that are used after they were freed, freed twice, or
- * never freed.
+ * kasan: kernel objects that are used after they were freed, before they were
+ * set up, freed twice, or never freed.
  *
- * A freed object is retired for ever: its fields report whoever touches them
- * (kasan_track.ts), and its slot gets a new JavaScript object with the same
- * address, cache lines and contents, so that virtual time is what it would be.
- * Between call_rcu() and the callback an object may be touched inside of RCU
- * read-side sections only; once the callback has begun, by no reader.
+ * Each use of a slab slot is a JavaScript object of its own (kasan_shape.ts)
+ * with the address, the cache lines and the contents of the one before, so that
+ * virtual time is what it would be. A freed one reports whoever touches it, for
+ * ever. Between call_rcu() and the callback an object may be touched inside of
+ * RCU read-side sections only; once the callback has begun, by no reader but
+ * the callback.
  *
  * Stronger than the kernel's: there is no quarantine that ends, and a stale
  * reference is found even if the memory has a new user. Under classic RCU a
  * region with preemption off is as good as a read-side section; here it is not,
  * since that holds for no other kind of RCU.
  *
- * Not found: a touch of what has no fields in JavaScript (the bytes of a
- * kmalloc()ed buffer, by its address), of private (`#`) fields, and comparing a
- * stale reference without following it. An object that another CPU reads before
- * its creator has published it is found by nobody here: a new object holds what
- * its last user left, as without kasan, and no hook sees which of its fields
- * have been written. That is left to the race sanitizer, which sees the line.
+ * An object that somebody reads before its creator has filled it in is found by
+ * the field: of the vmap layer's objects each must be written before it is read,
+ * as with KMSAN. One that is published too early but filled in is not found.
  *
- * Cost on the host: see kasan_bench in kasan_test.ts.
+ * Not found either: a touch of what has no fields in JavaScript (the bytes of a
+ * kmalloc()ed buffer), of private (`#`) fields, of an RcuHead; a stale reference
+ * that is compared and not followed. Objects that are out when kasan is switched
+ * on are watched from the next use of their slot on.
  */
 import type { Kernel } from "../kernel.ts";
 import type { KmemCache } from "../mm/slab.ts";
 import { SlabObject } from "../mm/slab_object.ts";
 import type { RcuHead } from "../rcu_state.ts";
 import type { Thread } from "../thread.ts";
-import { type Guard, Shape, Track, TrackState } from "./kasan_track.ts";
+import { VmapArea } from "../mm/vmap_area.ts";
+import { VmapBlock } from "../mm/vmap_block.ts";
+import { VmStruct } from "../mm/vm_struct.ts";
+import { KmallocObject } from "../mm/kmalloc.ts";
 import { type Leak, reachable_objects, VMAP_CACHES } from "./kasan_leaks.ts";
+import { Shape } from "./kasan_shape.ts";
+import { type Guard, Track, TrackState } from "./kasan_track.ts";
 import {
   type ReportSection,
   SanitizerReport,
@@ -40,19 +46,24 @@ import type { Sanitizer } from "./sanitizer.ts";
 
 type AnyCache = KmemCache<SlabObject>;
 
+/** Classes without private fields, which many objects are of. */
+const BARE: readonly unknown[] = [VmapArea, VmapBlock, VmStruct, KmallocObject];
+
 /** See the file's head. */
 export class KasanSanitizer implements Sanitizer, Guard {
   readonly #shapes = new Map<AnyCache, Shape>();
-  /** Of the list of live objects, oldest first. */
-  readonly #live = new Track(0, null, null);
+  /** Sentinel of the list of live objects, oldest first. */
+  readonly #live = new Track(0, "", null);
   #serial = 0;
   #baseline = 0;
 
   constructor(readonly k: Kernel) {}
 
-  objectAllocated(t: Thread, _cache: AnyCache, obj: SlabObject): void {
-    const track = new Track(++this.#serial, obj, spotOf(t));
-    obj._track = track;
+  objectAllocated(t: Thread, cache: AnyCache, old: SlabObject): void {
+    const track = new Track(++this.#serial, cache.name, spotOf(t));
+    const obj = this.#shapeOf(cache).next(old, track);
+    old._slab!.replace(old._index, obj);
+    track.obj = obj;
     const head = this.#live;
     const { prev } = head;
     track.prev = prev;
@@ -62,21 +73,11 @@ export class KasanSanitizer implements Sanitizer, Guard {
   }
 
   objectFreed(t: Thread, cache: AnyCache, obj: SlabObject): void {
-    const track = this.#trackOf(obj);
+    const track = obj._track as Track | null;
+    if (track === null) return; // since before anybody looked
     if (track.state === TrackState.QUEUED) {
-      this.#report(
-        t,
-        `freed while its RCU callback is waiting: ${cache.name}`,
-        track,
-      );
+      this.#report(t, `free of what waits for RCU: ${cache.name}`, track);
     }
-    const fresh = cache.make();
-    const shape = this.#shapeOf(cache);
-    obj._slab!.replace(obj._index, fresh);
-    if (track.values === null) shape.poison(obj, track, null);
-    else shape.poisonRest(track);
-    shape.inherit(fresh, obj, track);
-    track.values = null;
     track.state = TrackState.FREED;
     track.freed = spotOf(t);
     track.prev.next = track.next;
@@ -84,32 +85,25 @@ export class KasanSanitizer implements Sanitizer, Guard {
   }
 
   objectRefused(t: Thread, obj: SlabObject, wrongCache: boolean): void {
-    const track = this.#trackOf(obj);
-    const cache = obj._slab === null ? "no cache" : obj._slab.cache.name;
-    const what = wrongCache
-      ? "freed to a cache that is not its own"
-      : "double-free";
-    this.#report(t, `${what}: ${cache}`, track);
+    const track = obj._track as Track | null;
+    if (track === null) return; // the kernel says what there is to say
+    const what = wrongCache ? "free to a wrong cache" : "double-free";
+    this.#report(t, `${what}: ${track.cache}`, track);
   }
 
   rcuQueued(t: Thread, head: RcuHead): void {
-    const obj = head.owner;
-    if (!(obj instanceof SlabObject) || obj._slab === null) return;
-    const track = this.#trackOf(obj);
-    const { cache } = obj._slab;
+    const track = trackOf(head);
+    if (track === null) return;
     if (track.state === TrackState.FREED) {
-      this.#report(t, `call_rcu() of a freed object: ${cache.name}`, track);
+      this.#report(t, `call_rcu() of a freed object: ${track.cache}`, track);
     }
     if (track.state !== TrackState.LIVE) return; // the rcu sanitizer's
     track.state = TrackState.QUEUED;
     track.queued = spotOf(t);
-    this.#shapeOf(cache).poison(obj, track, head);
   }
 
   rcuCalled(t: Thread, head: RcuHead): void {
-    const obj = head.owner;
-    if (!(obj instanceof SlabObject) || obj._slab === null) return;
-    const track = obj._track as Track | null;
+    const track = trackOf(head);
     if (track === null || track.state !== TrackState.QUEUED) return;
     track.state = TrackState.CALLED;
     track.caller = t;
@@ -142,6 +136,13 @@ export class KasanSanitizer implements Sanitizer, Guard {
     }
   }
 
+  unset(track: Track, field: string): void {
+    const cpu = this.k.machine.engine.running;
+    if (cpu === null) return;
+    const t = cpu.top as Thread;
+    this.#use(t, track, field, "read of an unset field");
+  }
+
   /** What is live now is not taken for leaked later. */
   baseline(): void {
     this.#baseline = this.#serial;
@@ -163,7 +164,7 @@ export class KasanSanitizer implements Sanitizer, Guard {
     for (; track !== head; track = track.next) {
       const obj = track.obj!;
       if (track.state !== TrackState.LIVE || reachable.has(obj)) continue;
-      found.push({ obj, cache: obj._slab!.cache.name, spot: track.allocated! });
+      found.push({ obj, cache: track.cache, spot: track.allocated! });
     }
     return found;
   }
@@ -180,27 +181,21 @@ export class KasanSanitizer implements Sanitizer, Guard {
     ]);
   }
 
-  #trackOf(obj: SlabObject): Track {
-    if (obj._track === null) {
-      obj._track = new Track(0, obj, null);
-    }
-    return obj._track as Track;
-  }
-
   #shapeOf(cache: AnyCache): Shape {
     let shape = this.#shapes.get(cache);
     if (shape === undefined) {
-      shape = new Shape(this, cache.make());
+      const bare = BARE.includes(cache.make().constructor);
+      shape = new Shape(this, cache, bare);
       this.#shapes.set(cache, shape);
     }
     return shape;
   }
 
   #use(t: Thread, track: Track, field: string, what: string): never {
-    const cache = track.obj!._slab!.cache.name;
+    const where = t.backtrace()[0];
     return this.#report(
       t,
-      `${what} in ${t.backtrace()[0]}: ${cache}.${field}`,
+      `${what} in ${where}: ${track.cache}.${field}`,
       track,
     );
   }
@@ -215,4 +210,9 @@ export class KasanSanitizer implements Sanitizer, Guard {
     add("freed", track.freed);
     throw new SanitizerReport(t, "kasan", `BUG: KASAN: ${what}`, sections);
   }
+}
+
+/** Of the slab object that `head` is part of; `null` = it is part of none that is watched. */
+function trackOf({ owner }: RcuHead): Track | null {
+  return owner instanceof SlabObject ? owner._track as Track | null : null;
 }
