@@ -1,5 +1,5 @@
 import { assert, assertEquals } from "@std/assert";
-import { load, store } from "../arch/asm.ts";
+import { READ_ONCE, WRITE_ONCE } from "../arch/asm.ts";
 import { Cell } from "../arch/hw/cell.ts";
 import {
   kthread_bind,
@@ -94,7 +94,7 @@ Deno.test("callbacks all run while CPUs are busy but give way", () => {
     for (let i = 0; i < 4; i++) {
       threads.push(
         yield* kthread_run(t, function* (p) {
-          while ((yield* load(p, stop)) === 0) {
+          while ((yield* READ_ONCE(p, stop)) === 0) {
             yield* spend(p, 5000);
             if (!(yield* cond_resched(p))) yield* msleep(p, 1);
           }
@@ -110,7 +110,7 @@ Deno.test("callbacks all run while CPUs are busy but give way", () => {
       yield* msleep(t, 3);
     }
     yield* rcu_barrier(t);
-    yield* store(t, stop, 1);
+    yield* WRITE_ONCE(t, stop, 1);
     for (const p of threads) yield* kthread_join(t, p);
     return seen;
   });

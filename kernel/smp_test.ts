@@ -5,7 +5,7 @@ import {
   local_irq_disable,
   local_irq_enable,
   spin_until,
-  store,
+  WRITE_ONCE,
 } from "../arch/asm.ts";
 import { Cell } from "../arch/hw/cell.ts";
 import { CALL_FUNCTION_VECTOR } from "./irq_vectors.ts";
@@ -86,7 +86,7 @@ Deno.test("CPUs that spin with interrupts on answer and spin on", () => {
     }
     for (let i = 0; i < 200; i++) {
       charge_cycles(t, 1000);
-      yield* store(t, new Cell("nothing", 0), 0);
+      yield* WRITE_ONCE(t, new Cell("nothing", 0), 0);
     }
     yield* on_each_cpu(t, () => void order.push("called"), null, true);
     yield* spin_unlock(t, lock);
@@ -106,11 +106,11 @@ Deno.test("a call to a CPU with interrupts off waits for it", () => {
     let enabledAt = 0;
     const p = yield* kthread_run(t, function* (p) {
       local_irq_disable(p);
-      yield* store(p, started, 1);
+      yield* WRITE_ONCE(p, started, 1);
       charge_cycles(p, 1_000_000);
       enabledAt = p.cpu.clock;
       local_irq_enable(p);
-      yield* store(p, started, 2);
+      yield* WRITE_ONCE(p, started, 2);
     }, "deaf");
     yield* spin_until(t, started, 1, 1);
     let calledAt = 0;

@@ -1,5 +1,5 @@
 import { assert, assertEquals } from "@std/assert";
-import { ksym, spin_until, store } from "../arch/asm.ts";
+import { ksym, spin_until, WRITE_ONCE } from "../arch/asm.ts";
 import { Cell } from "../arch/hw/cell.ts";
 import { kthread_bind, kthread_create, kthread_join } from "./kthread.ts";
 import { LOCAL_TIMER_VECTOR } from "./irq_vectors.ts";
@@ -38,7 +38,7 @@ Deno.test("an interrupt of a busy CPU does not read the clock source", () => {
     const before = clockReads(t);
     yield* smp_call_function_single(t, 1, () => {}, null, true);
     const reads = clockReads(t) - before;
-    yield* store(t, stop, 1);
+    yield* WRITE_ONCE(t, stop, 1);
     yield* kthread_join(t, p);
     return reads;
   });

@@ -8,7 +8,7 @@ import {
   local_irq_enable,
   spin_until,
   type Steps,
-  store,
+  WRITE_ONCE,
 } from "../../arch/asm.ts";
 import { Cell } from "../../arch/hw/cell.ts";
 import { findPreset } from "../../arch/hw/presets/index.ts";
@@ -67,7 +67,7 @@ function* on_others(t: Thread, fn: (t: Thread) => Steps<unknown>): Steps {
     threads.push(p);
     yield* until_parked(t, cpu);
   }
-  yield* store(t, go, 1);
+  yield* WRITE_ONCE(t, go, 1);
   for (const p of threads) yield* kthread_join(t, p);
 }
 
@@ -237,7 +237,7 @@ Deno.test("ia64: a reader that comes upon a writer leaves no trace in the word",
     yield* write_unlock(t, lock);
     while (lock.readers === 0) yield* spend(t, 1000);
     assertEquals(lock.lock.value, 1);
-    yield* store(t, go, 1);
+    yield* WRITE_ONCE(t, go, 1);
     yield* kthread_join(t, p);
     assertEquals(lock.lock.value, 0);
   });

@@ -20,6 +20,7 @@
  */
 import type { Kernel } from "../kernel.ts";
 import { symName } from "../../arch/sim/symbol.ts";
+import type { CpuMask } from "../cpumask.ts";
 import type { LockOwner } from "../locking/lock_stat.ts";
 import type { Thread } from "../thread.ts";
 import {
@@ -71,7 +72,7 @@ export class LockdepSanitizer implements Sanitizer {
     }
     if (t.cpu.irqsOn) return;
     const asked = fact(ANSWER, read);
-    if ((cls.ownAbove & asked) === 0 && this.k.cpu_online.weight > 1) {
+    if ((cls.ownAbove & asked) === 0 && this.#othersRun()) {
       this.#noteAbove(t, cls, asked);
     }
     if (lock.owner !== null && isBelow(t, lock.owner)) {
@@ -188,6 +189,12 @@ export class LockdepSanitizer implements Sanitizer {
       const bit = fact(ANSWER, mode === LockMode.SPIN_READ);
       if ((cls.ownBelow & bit) === 0) this.#noteBelow(t, cls, bit);
     }
+  }
+
+  /** Whether there is a CPU to wait for; kernels of tests may have no mask. */
+  #othersRun(): boolean {
+    const online = this.k.cpu_online as CpuMask | undefined;
+    return online !== undefined && online.weight > 1;
   }
 
   #classOf(lock: LockOwner): DepClass {

@@ -1,5 +1,5 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
-import { load, spin_until, store } from "../../arch/asm.ts";
+import { READ_ONCE, spin_until, WRITE_ONCE } from "../../arch/asm.ts";
 import { Cell } from "../../arch/hw/cell.ts";
 import { ksym } from "../../arch/asm.ts";
 import { KernelBug } from "../bug.ts";
@@ -62,7 +62,7 @@ Deno.test("set_cpus_allowed() waits until a running thread has left the CPU", ()
   const { result } = runKernel({ cpus: 4 }, function* (t) {
     const stop = new Cell("stop", 0);
     const p = yield* kthread_create(t, function* (p) {
-      while ((yield* load(p, stop)) === 0) {
+      while ((yield* READ_ONCE(p, stop)) === 0) {
         yield* spend(p, 10_000);
         yield* cond_resched(p);
       }
@@ -74,7 +74,7 @@ Deno.test("set_cpus_allowed() waits until a running thread has left the CPU", ()
     const before = p.cpu.id;
     yield* set_cpus_allowed(t, p, [3]);
     const after = p.cpu.id;
-    yield* store(t, stop, 1);
+    yield* WRITE_ONCE(t, stop, 1);
     return [before, after, yield* kthread_join(t, p)];
   });
   assertEquals(result, [2, 3, 3]);
@@ -162,7 +162,7 @@ Deno.test("a woken thread goes back to its CPU if that idles, else to one near",
     yield* msleep(t, 1);
     yield* wake_up_process(t, p);
     yield* msleep(t, 1);
-    yield* store(t, stop, 1);
+    yield* WRITE_ONCE(t, stop, 1);
     yield* kthread_join(t, hog);
     yield* kthread_stop(t, p);
     return seen;
