@@ -34,7 +34,7 @@ import {
 } from "../../arch/xen/abi.ts";
 import { PAGE_KERNEL } from "../../arch/hw/pte.ts";
 import { BUG, BUG_ON } from "../bug.ts";
-import { ENOSPC, err, type Errno } from "../lib/errno.ts";
+import { ENOMEM, ENOSPC, err, type Errno } from "../lib/errno.ts";
 import {
   spin_lock_irqsave,
   spin_unlock_irqrestore,
@@ -84,8 +84,8 @@ export class GrantTables {
   readonly tables: Map<number, GnttabState> = new Map();
 }
 
-/** The table of `t`'s domain, set up at the first call. Context: process; may sleep then. */
-export function* gnttab_init(t: Thread): Steps<GnttabState> {
+/** The table of `t`'s domain, set up at the first call. Context: process; may sleep then. @returns -ENOMEM if there is no room to map it. */
+export function* gnttab_init(t: Thread): Steps<GnttabState | Errno> {
   const { domid } = t;
   const xen = xen_state(t);
   const known = (xen.grants ??= new GrantTables()).tables.get(domid);
@@ -95,7 +95,10 @@ export function* gnttab_init(t: Thread): Steps<GnttabState> {
   if (frames === null) BUG(t, "no grant table");
   const { pageBytes } = t.machine.memory;
   const area = yield* alloc_vm_area(t, frames.length * pageBytes);
-  if (area === null) BUG(t, "no room for the grant table");
+  if (area === null) {
+    leave(t);
+    return err(ENOMEM);
+  }
   for (let i = 0; i < frames.length; i++) {
     const at = area.addr + i * pageBytes;
     const set = yield* insert_pte(t, t.k.init_mm, at, frames[i], PAGE_KERNEL);
@@ -109,11 +112,19 @@ export function* gnttab_init(t: Thread): Steps<GnttabState> {
   return other ?? state;
 }
 
-/** Takes a free reference. @returns It, or -ENOSPC. */
+/** The table of `t`'s domain, which has been set up: the caller has a reference. */
+function table_of(t: Thread): GnttabState {
+  const state = xen_state(t).grants?.tables.get(t.domid);
+  if (state === undefined) BUG(t, "a grant reference without a grant table");
+  return state;
+}
+
+/** Takes a free reference. @returns It, -ENOSPC, or -ENOMEM: see {@linkcode gnttab_init}. */
 export function* gnttab_alloc_grant_reference(
   t: Thread,
 ): Steps<number | Errno> {
   const state = yield* gnttab_init(t);
+  if (typeof state === "number") return state;
   enter(t, GET_FREE_ENTRIES);
   const flags = yield* spin_lock_irqsave(t, state.lock);
   charge(t, 14);
@@ -128,7 +139,7 @@ export function* gnttab_free_grant_reference(
   t: Thread,
   ref: number,
 ): Steps {
-  const state = yield* gnttab_init(t);
+  const state = table_of(t);
   const flags = yield* spin_lock_irqsave(t, state.lock);
   charge(t, 8);
   state.free.push(ref);
@@ -137,7 +148,8 @@ export function* gnttab_free_grant_reference(
 
 /** References that nobody has; of `t`'s domain. */
 export function* gnttab_free_count(t: Thread): Steps<number> {
-  return (yield* gnttab_init(t)).free.length;
+  const state = yield* gnttab_init(t);
+  return typeof state === "number" ? 0 : state.free.length;
 }
 
 /** Writes entry `ref`: domain `domid` may use `frame`. The flags come last, as Xen may look at any time. */
@@ -148,7 +160,7 @@ export function* gnttab_grant_access_ref(
   frame: number,
   readonly: boolean,
 ): Steps {
-  const state = yield* gnttab_init(t);
+  const state = table_of(t);
   enter(t, GNTTAB_GRANT_FOREIGN_ACCESS_REF);
   charge(t, 12);
   const at = state.shared + ref * GRANT_ENTRY_BYTES;
@@ -162,7 +174,7 @@ export function* gnttab_grant_access_ref(
 /**
  * Lets domain `domid` map or copy `frame`.
  *
- * @returns The reference to tell it, or -ENOSPC.
+ * @returns The reference to tell it, -ENOSPC or -ENOMEM.
  */
 export function* gnttab_grant_foreign_access_ref(
   t: Thread,
@@ -181,7 +193,7 @@ export function* gnttab_query_foreign_access(
   t: Thread,
   ref: number,
 ): Steps<boolean> {
-  const state = yield* gnttab_init(t);
+  const state = table_of(t);
   charge(t, 6);
   const at = state.shared + ref * GRANT_ENTRY_BYTES;
   const flags = yield* vload(t, at, 2);
@@ -215,7 +227,7 @@ export function* gnttab_end_foreign_access_ref(
   t: Thread,
   ref: number,
 ): Steps<boolean> {
-  const state = yield* gnttab_init(t);
+  const state = table_of(t);
   enter(t, GNTTAB_END_FOREIGN_ACCESS_REF);
   charge(t, 14);
   const perFrame = t.machine.memory.pageBytes / GRANT_ENTRY_BYTES;

@@ -30,6 +30,7 @@ import {
   gnttab_grant_foreign_access_ref,
   gnttab_init,
   gnttab_query_foreign_access,
+  type GnttabState,
 } from "./grant_table.ts";
 import {
   HYPERVISOR_grant_copy,
@@ -216,7 +217,7 @@ Deno.test("GNTTABOP_copy copies bytes from a granted page, within pages alone", 
 
 Deno.test("gnttab_alloc_grant_reference() runs out, and reserved entries stay", () => {
   bootGuest().run(function* (t) {
-    const { free } = yield* gnttab_init(t);
+    const { free } = (yield* gnttab_init(t)) as GnttabState;
     assertEquals(free.length, 8 * 512 - 8);
     free.length = 1;
     assert((yield* gnttab_alloc_grant_reference(t)) >= 8);
