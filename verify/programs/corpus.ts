@@ -1,0 +1,170 @@
+/**
+ * Programs that reached something new, to be changed and tried again. Those that
+ * reach what few rounds do are chosen more often, and kept when there are too
+ * many.
+ */
+import type { Rng } from "../../arch/sim/random.ts";
+import type { Coverage } from "./coverage.ts";
+import { formatProgram, parseProgram, type Program } from "./program.ts";
+
+/** Version of the file's form. */
+const VERSION = 1;
+/** Programs drawn, of which the one that reaches the rarest is chosen. */
+const DRAWS = 3;
+
+/** One program. */
+export interface CorpusEntry {
+  readonly program: Program;
+  /** Schedule that showed it: policy by name and seed. */
+  readonly policy: string;
+  readonly seed: number;
+  /** What it reached; empty = read from a file and not run yet. */
+  readonly reached: Uint16Array;
+}
+
+/** See the file's head. */
+export class Corpus {
+  readonly #entries: CorpusEntry[] = [];
+  readonly #texts: Set<string> = new Set();
+
+  /**
+   * An empty one.
+   *
+   * @param capacity Most programs, at least 1.
+   */
+  constructor(readonly coverage: Coverage, readonly capacity = 1000) {
+    if (!(Number.isInteger(capacity) && capacity >= 1)) {
+      throw new RangeError(
+        `Cannot make a corpus as capacity must be >= 1: current value is ${capacity}`,
+      );
+    }
+  }
+
+  /** Programs in it. */
+  get size(): number {
+    return this.#entries.length;
+  }
+
+  /** In the order of their coming. */
+  get entries(): readonly CorpusEntry[] {
+    return this.#entries;
+  }
+
+  /** Keeps `program`, unless it is there already. If there are too many then, the most ordinary one goes. */
+  add(
+    program: Program,
+    policy: string,
+    seed: number,
+    reached: Uint16Array = new Uint16Array(0),
+  ): void {
+    const text = formatProgram(program);
+    if (this.#texts.has(text)) return;
+    this.#texts.add(text);
+    this.#entries.push({ program, policy, seed, reached });
+    if (this.#entries.length > this.capacity) this.#drop();
+  }
+
+  /** One to be changed; `null` = there is none. */
+  choose(rng: Rng): CorpusEntry | null {
+    const entries = this.#entries;
+    if (entries.length === 0) return null;
+    let best = entries[rng.below(entries.length)];
+    let rarest = this.#rarest(best);
+    for (let i = 1; i < DRAWS; i++) {
+      const entry = entries[rng.below(entries.length)];
+      const rounds = this.#rarest(entry);
+      if (rounds < rarest) {
+        best = entry;
+        rarest = rounds;
+      }
+    }
+    return best;
+  }
+
+  /** For a file. */
+  toJSON(): unknown {
+    return {
+      version: VERSION,
+      programs: this.#entries.map(({ program, policy, seed }) => ({
+        program: formatProgram(program),
+        policy,
+        seed,
+      })),
+    };
+  }
+
+  /**
+   * Adds what {@linkcode Corpus.toJSON} gave.
+   *
+   * @throws {RangeError} If it is something else.
+   */
+  fromJSON(json: unknown): void {
+    if (!isRecord(json) || !Array.isArray(json.programs)) {
+      throw new RangeError(
+        'Cannot read a corpus as it has no list "programs"',
+      );
+    }
+    if (json.version !== VERSION) {
+      throw new RangeError(
+        `Cannot read a corpus as its version must be ${VERSION}: current value is ${
+          JSON.stringify(json.version)
+        }`,
+      );
+    }
+    const read = json.programs.map(readEntry);
+    for (const { program, policy, seed } of read) {
+      this.add(program, policy, seed);
+    }
+  }
+
+  /** Rounds that reached the rarest of what `entry` did; 0 = not run yet. */
+  #rarest({ reached }: CorpusEntry): number {
+    const { map } = this.coverage;
+    if (reached.length === 0) return 0;
+    let rarest = 255;
+    for (let i = 0; i < reached.length; i++) {
+      const rounds = map[reached[i]];
+      if (rounds < rarest) rarest = rounds;
+    }
+    return rarest;
+  }
+
+  #drop(): void {
+    let worst = 0;
+    let most = -1;
+    for (let i = 0; i < this.#entries.length - 1; i++) {
+      const rounds = this.#rarest(this.#entries[i]);
+      if (rounds > most) {
+        worst = i;
+        most = rounds;
+      }
+    }
+    const [dropped] = this.#entries.splice(worst, 1);
+    this.#texts.delete(formatProgram(dropped.program));
+  }
+}
+
+function readEntry(json: unknown, i: number): CorpusEntry {
+  const reached = new Uint16Array(0);
+  if (isRecord(json)) {
+    const { program, policy, seed } = json;
+    if (
+      typeof program === "string" && typeof policy === "string" &&
+      Number.isSafeInteger(seed) && (seed as number) >= 0
+    ) {
+      return {
+        program: parseProgram(program),
+        policy,
+        seed: seed as number,
+        reached,
+      };
+    }
+  }
+  throw new RangeError(
+    `Cannot read a corpus as entry ${i} is not a program with its policy and its seed`,
+  );
+}
+
+function isRecord(json: unknown): json is Record<string, unknown> {
+  return typeof json === "object" && json !== null;
+}

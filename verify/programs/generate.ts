@@ -1,0 +1,208 @@
+/**
+ * Random programs: small ones, since what a round leaves behind the next one
+ * finds. Each has a mood, which says what kinds of operations and what sizes it
+ * favours, and a few slots that its tasks share: bugs are where two meet.
+ */
+import type { Rng } from "../../arch/sim/random.ts";
+import {
+  EIGHTHS,
+  HUGE,
+  MAX_N,
+  OpKind,
+  type Program,
+  type ProgramOp,
+  SLOTS,
+} from "./op.ts";
+
+/** Fewest and most operations of a task. */
+const MIN_OPS = 2;
+const MAX_OPS = 5;
+/** Most operations of a task that mutations make. */
+const MAX_MUTATED_OPS = 8;
+/** One operation in this many is odd: of no size, or a huge one; a second free. */
+const ODD_SIZE = 120;
+const ODD_FREE = 400;
+/** One slot in this many is any; the others are the program's own few. */
+const ANY_SLOT = 4;
+
+/** What a program favours. */
+interface Mood {
+  /** Weight of each kind, in the order of {@linkcode OpKind}. */
+  readonly kinds: readonly number[];
+  /** Sizes to choose from, pages. */
+  readonly sizes: readonly number[];
+}
+
+const MOODS: readonly Mood[] = [
+  { // small mappings in blocks
+    //      M  V  R  B  A  N  F  D  T  L  K  U  P  C
+    kinds: [1, 1, 9, 4, 0, 0, 9, 0, 4, 1, 1, 4, 1, 1],
+    sizes: [1, 1, 1, 2, 2, 3, 4, 4],
+  },
+  { // areas
+    kinds: [5, 5, 2, 0, 2, 3, 8, 0, 4, 2, 3, 3, 1, 1],
+    sizes: [1, 1, 1, 2, 2, 3, 4, 6],
+  },
+  { // until addresses run out
+    kinds: [1, 4, 6, 1, 6, 4, 5, 0, 2, 1, 1, 1, 0, 0],
+    sizes: [2, 4, 5, 6, 7, 8, 12, 16],
+  },
+  { // a little of everything
+    kinds: [3, 3, 5, 1, 2, 2, 8, 0, 4, 2, 2, 3, 1, 1],
+    sizes: [1, 1, 2, 2, 3, 4, 5, 8],
+  },
+];
+
+/**
+ * A program for `tasks` tasks.
+ *
+ * @param first Whether it is to be the first of a machine's life: half of these
+ * do something before vmalloc_init().
+ */
+export function generate(rng: Rng, tasks: number, first = false): Program {
+  const mood = MOODS[rng.below(MOODS.length)];
+  const slots = ownSlots(rng);
+  const lists: ProgramOp[][] = [];
+  for (let i = 0; i < tasks; i++) {
+    const ops: ProgramOp[] = [];
+    const count = MIN_OPS + rng.below(MAX_OPS - MIN_OPS + 1);
+    for (let j = 0; j < count; j++) ops.push(randomOp(rng, mood, slots));
+    lists.push(ops);
+  }
+  const early = first && rng.below(2) === 0 ? generateEarly(rng) : [];
+  return { early, tasks: lists };
+}
+
+/** What may run before vmalloc_init(): an area or two, a flush. */
+export function generateEarly(rng: Rng): ProgramOp[] {
+  const ops: ProgramOp[] = [];
+  for (let count = 1 + rng.below(2); count > 0; count--) {
+    ops.push(
+      rng.below(3) === 0 ? { kind: OpKind.FLUSH, slot: 0, n: 0 } : {
+        kind: OpKind.EARLY_AREA,
+        slot: rng.below(EIGHTHS),
+        n: 1 + rng.below(4),
+      },
+    );
+  }
+  return ops;
+}
+
+/** The few slots that a program is about. */
+function ownSlots(rng: Rng): number[] {
+  const first = rng.below(SLOTS);
+  const slots: number[] = [];
+  for (let count = 1 + rng.below(4); count > 0; count--) {
+    slots.push((first + slots.length) % SLOTS);
+  }
+  return slots;
+}
+
+function randomOp(
+  rng: Rng,
+  mood: Mood,
+  slots: readonly number[],
+): ProgramOp {
+  const odd = rng.below(ODD_FREE) === 0;
+  const kind = odd ? OpKind.FREE_TWICE : weighted(rng, mood.kinds);
+  if (kind >= OpKind.FLUSH) {
+    return { kind, slot: 0, n: kind === OpKind.FLUSH ? 0 : rng.below(SLOTS) };
+  }
+  const slot = rng.below(ANY_SLOT) === 0
+    ? rng.below(SLOTS)
+    : slots[rng.below(slots.length)];
+  return { kind, slot, n: randomN(rng, kind, mood) };
+}
+
+function weighted(rng: Rng, weights: readonly number[]): number {
+  let sum = 0;
+  for (const weight of weights) sum += weight;
+  let at = rng.below(sum);
+  let i = 0;
+  while ((at -= weights[i]) >= 0) i++;
+  return i;
+}
+
+function randomN(rng: Rng, kind: number, { sizes }: Mood): number {
+  switch (kind) {
+    case OpKind.VMALLOC:
+    case OpKind.VMAP:
+    case OpKind.MAP_RAM:
+    case OpKind.AREA:
+      if (rng.below(ODD_SIZE) === 0) {
+        return rng.below(3) === 0 ? 0 : HUGE + rng.below(HUGE / 2);
+      }
+      return sizes[rng.below(sizes.length)];
+    case OpKind.BURST:
+      return rng.below(8) + 8 * (rng.below(8) === 0 ? 1 + rng.below(3) : 0);
+    case OpKind.RANGE:
+      return 1 + rng.below(4) + 8 * rng.below(EIGHTHS);
+    case OpKind.FREE:
+      return rng.below(3) === 0 ? 1 + rng.below(4) : 0;
+    case OpKind.TOUCH:
+      return rng.below(8);
+    case OpKind.READ:
+      return rng.below(3);
+    default:
+      return 0;
+  }
+}
+
+/** `program` with one or a few random changes. */
+export function mutate(rng: Rng, program: Program): Program {
+  const tasks = program.tasks.map((ops) => [...ops]);
+  for (let count = 1 + rng.below(3); count > 0; count--) change(rng, tasks);
+  return { early: program.early, tasks };
+}
+
+/** Changes one thing; nothing if that cannot be. */
+function change(rng: Rng, tasks: ProgramOp[][]): void {
+  const ops = tasks[rng.below(tasks.length)];
+  const at = ops.length === 0 ? 0 : rng.below(ops.length);
+  const mood = MOODS[rng.below(MOODS.length)];
+  switch (rng.below(7)) {
+    case 0: // another one, on slots that the program knows
+      if (ops.length < MAX_MUTATED_OPS) {
+        ops.splice(at, 0, randomOp(rng, mood, slotsOf(rng, tasks)));
+      }
+      return;
+    case 1:
+      if (ops.length > 0) ops[at] = randomOp(rng, mood, slotsOf(rng, tasks));
+      return;
+    case 2:
+      if (ops.length > 1) ops.splice(at, 1);
+      return;
+    case 3: { // the same once more, somewhere
+      const to = tasks[rng.below(tasks.length)];
+      if (ops.length > 0 && to.length < MAX_MUTATED_OPS) {
+        to.splice(rng.below(to.length + 1), 0, ops[at]);
+      }
+      return;
+    }
+    case 4: { // two change places
+      if (ops.length === 0) return;
+      const other = rng.below(ops.length);
+      [ops[at], ops[other]] = [ops[other], ops[at]];
+      return;
+    }
+    case 5: // another slot
+      if (ops.length > 0 && ops[at].kind < OpKind.FLUSH) {
+        ops[at] = { ...ops[at], slot: rng.below(SLOTS) };
+      }
+      return;
+    default: // another number
+      if (ops.length > 0) ops[at] = { ...ops[at], n: changedN(rng, ops[at].n) };
+  }
+}
+
+function slotsOf(rng: Rng, tasks: readonly ProgramOp[][]): number[] {
+  const slots = tasks.flatMap((ops) =>
+    ops.filter(({ kind }) => kind < OpKind.FLUSH).map(({ slot }) => slot)
+  );
+  return slots.length === 0 ? ownSlots(rng) : slots;
+}
+
+function changedN(rng: Rng, n: number): number {
+  const changed = rng.below(2) === 0 ? n + 1 + rng.below(3) : n >> 1;
+  return Math.min(changed, MAX_N);
+}

@@ -1,0 +1,172 @@
+/**
+ * What the tasks of one machine share, from round to round: slots that hold
+ * mappings, and a pool of pages to map.
+ *
+ * Tasks claim slots and pages in plain code, which nothing interrupts: one that
+ * is busy is left alone by all others. So no two tasks use a mapping or write a
+ * page at a time, and what a page contains is known.
+ */
+import type { Steps } from "../../arch/asm.ts";
+import { GFP_KERNEL } from "../../kernel/mm/gfp.ts";
+import { alloc_page, nr_unused_pages } from "../../kernel/mm/page_alloc.ts";
+import type { Page } from "../../kernel/mm/page.ts";
+import type { VmStruct } from "../../kernel/mm/vm_struct.ts";
+import type { Kernel } from "../../kernel/kernel.ts";
+import type { Thread } from "../../kernel/thread.ts";
+import type { ExploreMachine, TaskFunction } from "../explore/machine.ts";
+import { RuleChooser } from "../explore/rule.ts";
+import { empty_slot, perform } from "./interpret.ts";
+import { type Program, type ProgramOp, SLOTS } from "./op.ts";
+
+/** Pages of the pool: more than all tasks claim at a time. */
+const POOL = 16;
+
+/** A page that programs map, and what it must contain. */
+export class PoolPage {
+  /** Live mappings of it. */
+  mapped = 0;
+  /** Whether a task is at it. */
+  claimed = false;
+  /** Word at its start; -1 = whatever it was when it came. */
+  value = -1;
+
+  constructor(public page: Page) {}
+}
+
+/** A live mapping. */
+export interface Mapping {
+  /** The mapping operation: see `OpKind`. */
+  readonly kind: number;
+  readonly addr: number;
+  /** Pages of address space. */
+  readonly count: number;
+  /** What is mapped there; empty = nothing. */
+  readonly pages: readonly PoolPage[];
+  /** Of get_vm_area() and its like; `null` otherwise. */
+  readonly vm: VmStruct | null;
+}
+
+/** What programs know by a number. */
+export class Slot {
+  readonly mappings: Mapping[] = [];
+  /** Whether a task is at it. */
+  busy = false;
+  /** Where something was mapped last; 0 = never. */
+  lastAddr = 0;
+  lastCount = 0;
+
+  constructor(readonly number: number) {}
+}
+
+/** A call that misuses the interface, on purpose, is under way. */
+export interface Misuse {
+  /** Task that makes it. */
+  readonly pid: number;
+  /** Kind of the mapping that it is about. */
+  readonly kind: number;
+}
+
+/** See the file's head. */
+export class World {
+  readonly k: Kernel;
+  readonly slots: readonly Slot[] = Array.from(
+    { length: SLOTS },
+    (_, i) => new Slot(i),
+  );
+  readonly pool: PoolPage[] = [];
+  /** The misuse that is under way. */
+  misuse: Misuse | null = null;
+  /** Calls under way that may be given addresses, and all that ever began. */
+  takersUnderWay = 0;
+  takers = 0;
+  /** Where vread() copies to: nobody looks at it. */
+  readonly buffer: Uint8Array = new Uint8Array(4);
+  /** Value of the last write. */
+  serial = 0;
+  /** Memory and objects when it began. */
+  readonly #pagesAtStart: number;
+
+  /** Fills the pool, on CPU 0 of `machine`. */
+  constructor(readonly machine: ExploreMachine) {
+    this.k = machine.k;
+    machine.run([(t) => this.#fillPool(t)], new RuleChooser());
+    this.#pagesAtStart = accountedPages(this.k);
+  }
+
+  /** What each task does; function i is for CPU i. Early operations are not among it: see `earlyFunction`. */
+  functions({ tasks }: Program): TaskFunction[] {
+    return tasks.map((ops) => (t: Thread) => this.#runTask(t, ops));
+  }
+
+  /** Gives back all that slots hold. */
+  cleanup(): TaskFunction[] {
+    return [(t) => this.#emptyAll(t)];
+  }
+
+  /** Whether slots hold nothing. */
+  get empty(): boolean {
+    return this.slots.every(({ mappings }) => mappings.length === 0);
+  }
+
+  /** Slots that hold something, for `describeProgram`. */
+  inUse(): Set<number> {
+    const held = this.slots.filter(({ mappings }) => mappings.length > 0);
+    return new Set(held.map(({ number }) => number));
+  }
+
+  /**
+   * What has been lost, if slots hold nothing and no grace period is waited for:
+   * after {@linkcode World.cleanup} and `machine.settle()`.
+   *
+   * @returns A sentence for each.
+   */
+  leaks(): string[] {
+    const { k } = this;
+    const found: string[] = [];
+    const { areas, blocks } = k.vmap.counters();
+    let early = 0;
+    for (let vm = k.early_vmlist; vm !== null; vm = vm.next) early++;
+    const inUse = k.slab.inUse();
+    const compare = (name: string, expected: number) => {
+      const count = inUse.get(name) ?? expected;
+      if (count !== expected) {
+        found.push(`${count} of ${name} are in use, ${expected} are known`);
+      }
+    };
+    compare("vm_struct", 0);
+    if (k.vmap.name === "rewrite") {
+      compare("vmap_area", areas - early);
+      compare("vmap_block", blocks);
+    }
+    const pages = this.#pagesAtStart - accountedPages(k);
+    if (pages !== 0) found.push(`${pages} pages are lost`);
+    return found;
+  }
+
+  *#fillPool(t: Thread): Steps {
+    while (this.pool.length < POOL) {
+      const page = yield* alloc_page(t, GFP_KERNEL);
+      if (page === null) return;
+      this.pool.push(new PoolPage(page));
+    }
+  }
+
+  *#runTask(t: Thread, ops: readonly ProgramOp[]): Steps {
+    for (let i = 0; i < ops.length; i++) yield* perform(t, this, ops[i]);
+  }
+
+  *#emptyAll(t: Thread): Steps {
+    for (let i = 0; i < this.slots.length; i++) {
+      yield* empty_slot(t, this.slots[i], Infinity);
+    }
+  }
+}
+
+/** Pages that are free, hold slabs, or are page tables: programs change none of this sum for good. */
+function accountedPages(k: Kernel): number {
+  const slabs = k.slab.slabinfo().reduce(
+    (sum, { slabs, pagesPerSlab }) => sum + slabs * pagesPerSlab,
+    0,
+  );
+  return nr_unused_pages(k) + k.init_mm.nr_tables + slabs;
+}
