@@ -109,6 +109,7 @@ export function runMixed(options: MixedOptions): BootResult<MixedRun> {
     spec,
     params,
     layers: options.vmapLayers,
+    sanitize: options.sanitize,
     initcalls: initcallsOf(makers),
     onLog: options.onLog,
   });

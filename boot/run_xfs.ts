@@ -241,6 +241,7 @@ function directoriesOf(options: XfsLargeDirOptions): ListedDirectory[] {
     const booted = boot({
       spec: withCpus(options.spec, 1),
       params: { ...options.params, nr_cpus: null, vmap: LISTING_LAYER },
+      sanitize: options.sanitize,
       onLog: (line) => live && options.onLog?.(line),
     });
     live = true;

@@ -2,7 +2,8 @@
  * A kernel that could not go on, in the layout of a 2.6.28 oops.
  *
  * Differs from Linux: there are no registers, code bytes or addresses to show;
- * a deadlock lists every waiting CPU with what it waits for; the last line
+ * a deadlock lists every waiting CPU with what it waits for; a sanitizer's
+ * report goes on with the other party's stack and the like; the last line
  * says how to see the same again.
  */
 
@@ -15,6 +16,14 @@ export interface WaitingCpu {
   readonly what: string;
   /** Call stack, innermost first. */
   readonly trace: readonly string[];
+}
+
+/** A paragraph of a sanitizer's report. */
+export interface OopsSection {
+  /** Such as `"write to va of 8 bytes by kthread/3:5 on CPU 1 at 0.000123:"`. */
+  readonly title: string;
+  /** A call stack, innermost first, or other lines. */
+  readonly lines: readonly string[];
 }
 
 /** What an oops shows. */
@@ -31,6 +40,8 @@ export interface OopsReport {
     readonly trace: readonly string[];
   } | null;
   readonly waiting: readonly WaitingCpu[];
+  /** What a sanitizer has to say besides; left out: none. */
+  readonly sections?: readonly OopsSection[];
   readonly seed: number;
 }
 
@@ -41,9 +52,10 @@ export function formatOops(report: OopsReport): string {
     ...opening(report),
     ...place(report),
     ...report.waiting.flatMap(waiter),
+    ...(report.sections ?? []).flatMap(section),
     `---[ end trace ${hex16(1)} ]---`,
     `Seed: ${report.seed} (the same arguments give the same oops)`,
-  ].map((line) => `${stamp}${line}\n`).join("");
+  ].map((line) => `${`${stamp}${line}`.trimEnd()}\n`).join("");
 }
 
 /** A time stamp such as `[    1.234567]`. */
@@ -67,7 +79,7 @@ function opening({ headline, where }: OopsReport): string[] {
     return [headline, ...at, `Oops: ${errorCode(headline)} [#1] SMP`];
   }
   return [
-    /^(BUG|Kernel panic)\b/.test(headline) ? headline : `BUG: ${headline}`,
+    /^(BUG|INFO|Kernel panic)\b/.test(headline) ? headline : `BUG: ${headline}`,
   ];
 }
 
@@ -92,6 +104,10 @@ function waiter({ cpu, comm, pid, what, trace }: WaitingCpu): string[] {
     `CPU ${cpu}: ${comm}:${pid} waits for ${what}`,
     ...callTrace(trace),
   ];
+}
+
+function section({ title, lines }: OopsSection): string[] {
+  return ["", title, ...lines.map((line) => ` ${line}`)];
 }
 
 function callTrace(trace: readonly string[]): string[] {

@@ -4,6 +4,7 @@ import { type Context, StackOverflow } from "../../arch/sim/context.ts";
 import type { Cpu } from "../../arch/sim/cpu.ts";
 import { Deadlock } from "../../arch/sim/engine.ts";
 import { KernelBug } from "../../kernel/bug.ts";
+import { SanitizerReport } from "../../kernel/sanitizers/report.ts";
 import { Thread } from "../../kernel/thread.ts";
 import type { OopsReport, WaitingCpu } from "../../report/oops.ts";
 
@@ -27,6 +28,9 @@ export function oopsOf(
       atNs,
       where: { cpu, comm, pid, trace },
       waiting: [],
+      ...(error instanceof SanitizerReport
+        ? { sections: error.sections }
+        : null),
       seed,
     };
   }

@@ -1,6 +1,7 @@
 /** What `--help` prints. */
 import { PRESETS } from "../../arch/hw/presets/index.ts";
 import { QUIRKS } from "../../kernel/mm/quirks.ts";
+import { SANITIZERS } from "../../kernel/sanitizers/index.ts";
 import { PARAMETERS } from "../params.ts";
 import { DEFAULT_OPS } from "../run.ts";
 import { DISK_DRIVERS } from "../xfs_disk.ts";
@@ -50,6 +51,9 @@ Usage: deno task boot [OPTION]...
   --api=ram|vmap       map by vm_map_ram() or by vmap() (default: as in 2008,
                        vmap() on vmlist and vm_map_ram() on rewrite)
   --append="..."       kernel command line, see below
+  --sanitize=NAME[,NAME]...|all
+                       sanitizers to watch the kernel with, see below; they
+                       take host time and no virtual time
   --seed=N             seed of everything random (default 1)
   --format=FORMAT      ${FORMATS.join(", ")} (default text)
   --quiet              no boot log, no progress, no rates
@@ -75,9 +79,12 @@ ${
 Quirks (--append="vmap.quirk=NAME,NAME"), historic bugs:
 ${rows(QUIRKS.map(({ name, summary }) => [name, summary]))}
 
+Sanitizers (--sanitize=):
+${rows(SANITIZERS.map(({ name, summary }) => [name, summary]))}
+
 Results go to standard output and depend on the arguments alone; progress and
 host times go to standard error. Exit code: 0 = done, 1 = the emulated kernel
-oopsed or could not do it, 2 = the command line is wrong, 141 = nobody reads the
+oopsed, a sanitizer found something, or it could not be done, 2 = the command line is wrong, 141 = nobody reads the
 output.
 `;
 }

@@ -9,6 +9,7 @@ import { cpusOf, withCpus } from "../../arch/hw/validate.ts";
 import { nearest } from "../../arch/sim/nearest.ts";
 import { VMAP_LAYERS } from "../../kernel/mm/vmalloc.ts";
 import type { KernelParams } from "../../kernel/params.ts";
+import { SANITIZERS } from "../../kernel/sanitizers/index.ts";
 import {
   ParamError,
   parseCommandLine,
@@ -47,6 +48,8 @@ export interface BootCommand {
   readonly insmod: readonly string[];
   /** File with a kernel's symbols; `null` = none. */
   readonly ksyms: string | null;
+  /** Sanitizers to switch on, by name. */
+  readonly sanitize: readonly string[];
   readonly format: Format;
   /** No boot log, no progress, no rates. */
   readonly quiet: boolean;
@@ -101,6 +104,7 @@ const VALUE_FLAGS = [
   "insmod",
   "ksyms",
   "append",
+  "sanitize",
   "seed",
   "format",
 ] as const;
@@ -166,6 +170,7 @@ export function parseOptions(args: readonly string[], io: Io): Command {
     path: path(flags),
     insmod: insmod(flags),
     ksyms: ksyms(flags),
+    sanitize: sanitizers(flags),
     format,
     quiet: flags.quiet,
   };
@@ -370,6 +375,21 @@ function path(flags: Flags): string | null {
     `start with / (nearest is ${JSON.stringify(hint)})`,
     value,
   );
+}
+
+/** `--sanitize=NAME[,NAME]`, or `all`. */
+function sanitizers(flags: Flags): readonly string[] {
+  const value = only(flags, "sanitize");
+  if (value === null) return [];
+  const all = SANITIZERS.map(({ name }) => name);
+  if (value === "all") return all;
+  const names = value.split(",");
+  for (const name of names) oneOf("--sanitize", name, [...all, "all"]);
+  if (names.includes("all")) {
+    throw badValue("--sanitize", "be all alone or names of some", value);
+  }
+  checkOnce("--sanitize", names, value);
+  return names;
 }
 
 function insmod(flags: Flags): readonly string[] {

@@ -95,7 +95,16 @@ export async function prepare(
   const { spec, params, commandLine, layers, threads, ops } = command;
   const { diskDriver } = command;
   const insmod = await readInsmod(command.insmod, command.ksyms, args, io);
-  const machines = { spec, params, commandLine, layers, threads, insmod };
+  const { sanitize } = command;
+  const machines = {
+    spec,
+    params,
+    commandLine,
+    layers,
+    threads,
+    insmod,
+    sanitize,
+  };
   switch (command.workload) {
     case "map-touch-unmap": {
       const { workload, pages, api } = command;
@@ -183,7 +192,7 @@ async function mixedOptions(
   args: readonly string[],
   io: Io,
 ): Promise<MixedOptions> {
-  const { spec, params, commandLine, layers } = command;
+  const { spec, params, commandLine, layers, sanitize } = command;
   const layer = layers.includes("rewrite") ? "rewrite" : layers[0];
   const { disk, directories } = await readDisk(null, args, io);
   const { labModules } = await import("../images/lab_modules.ts");
@@ -201,6 +210,7 @@ async function mixedOptions(
     modules,
     frames,
     insmod: await readInsmod(command.insmod, command.ksyms, args, io),
+    sanitize,
   };
 }
 
