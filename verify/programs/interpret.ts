@@ -491,7 +491,8 @@ function check_room(
       }
     }
   }
-  for (let vm = t.k.early_vmlist; vm !== null; vm = vm.next) {
+  for (let i = 0; i < w.early.length; i++) {
+    const vm = w.early[i];
     const mStop = vm.addr + vm.size - page_size;
     if (addr < mStop && vm.addr < stop) {
       given_twice(t, addr, stop, vm.addr, mStop);

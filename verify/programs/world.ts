@@ -74,6 +74,8 @@ export class World {
     (_, i) => new Slot(i),
   );
   readonly pool: PoolPage[] = [];
+  /** Areas that were set up before vmalloc_init(). */
+  readonly early: readonly VmStruct[];
   /** The misuse that is under way. */
   misuse: Misuse | null = null;
   /** Calls under way that may be given addresses, and all that ever began. */
@@ -89,6 +91,12 @@ export class World {
   /** Fills the pool, on CPU 0 of `machine`. */
   constructor(readonly machine: ExploreMachine) {
     this.k = machine.k;
+    const early: VmStruct[] = [];
+    // Nobody has mapped anything yet.
+    for (let vm = this.k.early_vmlist; vm !== null; vm = vm.next) {
+      early.push(vm);
+    }
+    this.early = early;
     machine.run([(t) => this.#fillPool(t)], new RuleChooser());
     this.#pagesAtStart = accountedPages(this.k);
   }
@@ -124,8 +132,6 @@ export class World {
     const { k } = this;
     const found: string[] = [];
     const { areas, blocks } = k.vmap.counters();
-    let early = 0;
-    for (let vm = k.early_vmlist; vm !== null; vm = vm.next) early++;
     const inUse = k.slab.inUse();
     const compare = (name: string, expected: number) => {
       const count = inUse.get(name) ?? expected;
@@ -135,7 +141,7 @@ export class World {
     };
     compare("vm_struct", 0);
     if (k.vmap.name === "rewrite") {
-      compare("vmap_area", areas - early);
+      compare("vmap_area", areas - this.early.length);
       compare("vmap_block", blocks);
     }
     const pages = this.#pagesAtStart - accountedPages(k);
