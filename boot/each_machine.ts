@@ -6,7 +6,7 @@ import type { MachineSpec } from "../arch/hw/spec.ts";
 import { cpusOf } from "../arch/hw/validate.ts";
 import type { VmapLayerFactory } from "../kernel/mm/vmap_layer.ts";
 import { DEFAULT_PARAMS, type KernelParams } from "../kernel/params.ts";
-import { boot, type BootedMachine, type BootOptions } from "./boot.ts";
+import { boot, type BootedMachine } from "./boot.ts";
 import { injectedFaults } from "./injected.ts";
 import { type Insmod, insmod } from "./insmod.ts";
 import {
@@ -32,7 +32,7 @@ export interface MachinesOptions {
   readonly params?: Partial<KernelParams>;
   /** The parameters as given, for the record. Left out: empty. */
   readonly commandLine?: string;
-  /** Sanitizers to switch on, as in {@linkcode BootOptions}. Left out: none. */
+  /** Sanitizers to switch on, as boot() takes them. Left out: none. */
   readonly sanitize?: readonly string[];
   /** Called with each line of the first boot's log. */
   readonly onLog?: (line: string) => void;

@@ -19,6 +19,8 @@
  * grace period of its lock and its cells. call_rcu()'s callback runs on the CPU
  * that asked.
  *
+ * Static variables have a rule of their own besides: see race_static.ts.
+ *
  * The clocks are one a CPU, not one a thread: what one CPU does is ordered, by
  * switches and by interrupts, which begin and end on top of what they interrupt.
  * A thread that moves takes along what it knew when it left.
@@ -42,6 +44,7 @@ import {
   ThreadShadow,
   type VectorClock,
 } from "./race_shadow.ts";
+import { StaticShadow } from "./race_static.ts";
 import { type ReportSection, SanitizerReport, spotSection } from "./report.ts";
 import { LockMode, type Sanitizer } from "./sanitizer.ts";
 
@@ -57,6 +60,13 @@ const KIND_TEXT: Readonly<Record<number, string>> = {
   [OpKind.SPIN_CMPXCHG]: "read-write (marked)",
   [OpKind.ADD]: "read-write (marked)",
   [OpKind.ADD_UNLESS]: "read-write (marked)",
+};
+
+/** Said of a static variable's users that happened to be ordered. */
+const STATIC_NOTE: ReportSection = {
+  title:
+    "a static variable, and its users hold no lock in common: what ordered them this time need not do so next time",
+  lines: [],
 };
 
 /** See the file's head. */
@@ -89,11 +99,12 @@ export class RaceSanitizer implements Sanitizer {
   operation(t: Thread, kind: number, place: unknown): void {
     switch (kind) {
       case OpKind.LOAD:
-        this.#access(t, kind, place as Cell<unknown>, false);
+      case OpKind.STORE: {
+        const cell = place as Cell<unknown>;
+        this.#access(t, kind, cell, kind === OpKind.STORE);
+        if (cell.isStatic) this.#static(t, kind, cell);
         break;
-      case OpKind.STORE:
-        this.#access(t, kind, place as Cell<unknown>, true);
-        break;
+      }
       case OpKind.READ_ONCE:
       case OpKind.SPIN: {
         const cell = place as Cell<unknown>;
@@ -168,10 +179,7 @@ export class RaceSanitizer implements Sanitizer {
     const mine = this.#clocks[cpu.id];
     const prev = this.#running[cpu.id];
     if (prev !== null) {
-      let left = prev.shadow as ThreadShadow | null;
-      if (left === null || left.of !== this) {
-        prev.shadow = left = new ThreadShadow(this, this.#nrCpus);
-      }
+      const left = this.#thread(prev);
       left.cpu = cpu.id;
       copy(left.clock, mine);
       mine[cpu.id]++;
@@ -182,12 +190,15 @@ export class RaceSanitizer implements Sanitizer {
     }
     this.#running[cpu.id] = next;
     const left = next.shadow as ThreadShadow | null;
-    if (left !== null && left.of === this && left.cpu !== cpu.id) {
-      join(mine, left.clock);
-    }
+    if (left === null || left.of !== this) return;
+    if (left.cpu !== -1 && left.cpu !== cpu.id) join(mine, left.clock);
   }
 
   lockTaken(t: Thread, lock: LockOwner, mode: LockMode): void {
+    if (!isShared(mode)) {
+      const holder = this.#thread(t);
+      holder.locks[holder.nrLocks++] = lock;
+    }
     const shadow = lock.shadow as LockShadow | null;
     if (shadow === null || shadow.of !== this) return;
     this.#see(t.cpu, shadow.writer);
@@ -209,7 +220,22 @@ export class RaceSanitizer implements Sanitizer {
       mine[t.cpu.id]++;
     } else {
       this.#let(t.cpu, shadow.writer);
+      forget(this.#thread(t), lock);
     }
+  }
+
+  lockHandedOver(t: Thread, next: Thread, lock: LockOwner): void {
+    forget(this.#thread(t), lock);
+    const holder = this.#thread(next);
+    holder.locks[holder.nrLocks++] = lock;
+  }
+
+  #thread(t: Thread): ThreadShadow {
+    const shadow = t.shadow as ThreadShadow | null;
+    if (shadow !== null && shadow.of === this) return shadow;
+    const fresh = new ThreadShadow(this, this.#nrCpus);
+    t.shadow = fresh;
+    return fresh;
   }
 
   #shadow(cell: Cell<unknown>): CellShadow {
@@ -276,11 +302,19 @@ export class RaceSanitizer implements Sanitizer {
     accesses.push(access);
   }
 
+  #static(t: Thread, kind: number, cell: Cell<unknown>): void {
+    const shadow = this.#shadow(cell);
+    shadow.statics ??= new StaticShadow();
+    const earlier = shadow.statics.note(t, kind, kind === OpKind.STORE);
+    if (earlier !== null) this.#report(t, kind, cell, earlier, [STATIC_NOTE]);
+  }
+
   #report(
     t: Thread,
     kind: number,
     cell: Cell<unknown>,
     earlier: Access,
+    more: readonly ReportSection[] = [],
   ): never {
     const now = new Access();
     now.note(t, 0, false, kind);
@@ -289,7 +323,7 @@ export class RaceSanitizer implements Sanitizer {
       t,
       "race",
       `BUG: KCSAN: data-race in ${a} / ${b}`,
-      [this.#section(cell, now), this.#section(cell, earlier)],
+      [this.#section(cell, now), this.#section(cell, earlier), ...more],
     );
   }
 
@@ -307,6 +341,16 @@ function threadOf(cpu: Cpu): Thread | null {
   while (context !== null && context.below !== null) context = context.below;
   const thread = context as Thread | null;
   return thread === null || thread.pid === 0 ? null : thread;
+}
+
+/** `lock` is no more among what `holder` holds. */
+function forget(holder: ThreadShadow, lock: LockOwner): void {
+  const { locks } = holder;
+  let i = holder.nrLocks - 1;
+  while (i >= 0 && locks[i] !== lock) i--;
+  if (i < 0) return; // taken before the sanitizer came
+  const last = --holder.nrLocks;
+  for (; i < last; i++) locks[i] = locks[i + 1];
 }
 
 function isShared(mode: LockMode): boolean {

@@ -3,7 +3,9 @@
  * cell or a lock, what whoever let go of it last had seen.
  */
 import { MAX_FRAMES } from "../../arch/sim/context.ts";
+import type { LockOwner } from "../locking/lock_stat.ts";
 import type { Thread } from "../thread.ts";
+import type { StaticShadow } from "./race_static.ts";
 import type { Spot } from "./report.ts";
 
 /** One entry for each CPU: how far it is known to have come. */
@@ -66,6 +68,8 @@ export class CellShadow {
   readonly accesses: Access[] = [];
   /** By whoever wrote a marked value last. */
   published: Publication | null = null;
+  /** Of a static cell. */
+  statics: StaticShadow | null = null;
 
   /** `of`: the sanitizer whose it is. */
   constructor(readonly of: unknown) {}
@@ -84,12 +88,15 @@ export class LockShadow {
   }
 }
 
-/** Of one thread that has been switched out. */
+/** Of one thread or interrupt handler. */
 export class ThreadShadow {
-  /** Where it ran. */
-  cpu = 0;
-  /** What it knew. */
+  /** Where it ran when it was switched out; -1 = it has not been. */
+  cpu = -1;
+  /** What it knew then. */
   readonly clock: VectorClock;
+  /** Locks that it holds for itself, and how many they are. */
+  readonly locks: LockOwner[] = [];
+  nrLocks = 0;
 
   /** `of`: the sanitizer whose it is. */
   constructor(readonly of: unknown, nrCpus: number) {
