@@ -16,7 +16,7 @@ import {
   safe_halt,
   type Steps,
 } from "../../arch/asm.ts";
-import { Machine } from "../../arch/hw/machine.ts";
+import { Machine, type MachineOptions } from "../../arch/hw/machine.ts";
 import { parseVaddr } from "../../arch/hw/pte.ts";
 import { generic } from "../../arch/hw/presets/generic.ts";
 import type { MachineSpec } from "../../arch/hw/spec.ts";
@@ -80,6 +80,8 @@ export interface ExploreOptions {
   readonly early?: (t: Thread) => Steps<unknown> | void;
   /** Operations after which a round counts as endless. Default: 20 000. */
   readonly maxSteps?: number;
+  /** Makes the model of the caches, for those who watch it. */
+  readonly coherence?: MachineOptions["coherence"];
 }
 
 /** What one CPU does in a round. */
@@ -119,6 +121,7 @@ export class ExploreMachine {
     this.machine = new Machine(exploreSpec(cpus, options.nrCpus ?? 4), 1, {
       policy: this.driver,
       runAheadCycles: 0,
+      coherence: options.coherence,
     });
     const params = {
       ...DEFAULT_PARAMS,
@@ -326,7 +329,7 @@ function* idleLoop(t: Thread): Steps<never> {
 }
 
 /** One socket of Opteron cores with TLBs of a few entries. */
-function exploreSpec(cpus: number, nrCpus: number): MachineSpec {
+export function exploreSpec(cpus: number, nrCpus: number): MachineSpec {
   const base = generic(1, cpus);
   return {
     ...base,

@@ -1,0 +1,144 @@
+/**
+ * Makes a case smaller while it still shows the same finding: fewer rounds, then
+ * smaller programs, then fewer decisions.
+ *
+ * The same headline counts as the same finding. A program that is cut changes
+ * what every later decision falls on; so a cut that loses the finding is tried
+ * again under a few schedules of its own before it is given up.
+ */
+import { Rng } from "../../arch/sim/random.ts";
+import { minimiseEvents } from "../explore/minimise.ts";
+import { Pct } from "../explore/pct.ts";
+import { RandomWalk } from "../explore/random_walk.ts";
+import type { Program } from "../programs/program.ts";
+import { shrinkCandidates } from "../programs/shrink.ts";
+import { type Case, type Finding, runCase, runWith } from "./case.ts";
+
+/** Runs of cases that one minimisation may take: about two seconds' worth. */
+const BUDGET = 4000;
+/** Schedules that a program which has been cut is tried under. */
+const TRIES = 24;
+
+/** See the file's head. @returns The smaller case; `c` itself if it does not fail. */
+export function minimiseCase(c: Case, finding: Finding): Case {
+  return new Minimiser(finding.headline).minimise(c);
+}
+
+class Minimiser {
+  #left = BUDGET;
+
+  constructor(readonly headline: string) {}
+
+  minimise(c: Case): Case {
+    if (!this.#fails(c)) return c;
+    let best = this.#fewerRounds(c);
+    best = this.#fewerDecisions(best);
+    for (let size = Infinity; this.#left > 0 && sizeOf(best) < size;) {
+      size = sizeOf(best);
+      best = this.#smallerPrograms(best);
+      best = this.#fewerDecisions(best);
+    }
+    return best;
+  }
+
+  #fails(c: Case): boolean {
+    this.#left--;
+    return runCase(c)?.headline === this.headline;
+  }
+
+  /** The last round alone, if that will do; else as few as will. */
+  #fewerRounds(c: Case): Case {
+    const { rounds } = c;
+    for (let n = 1; n < rounds.length; n *= 2) {
+      const tail = { ...c, rounds: rounds.slice(-n) };
+      if (this.#fails(tail)) {
+        c = tail;
+        break;
+      }
+    }
+    const kept = minimiseEvents(
+      c.rounds,
+      (some) =>
+        some.length > 0 && this.#left > 0 &&
+        this.#fails({ ...c, rounds: some }),
+    );
+    c = { ...c, rounds: kept };
+    // A round that need not end clean does not.
+    kept.forEach((round, i) => {
+      if (!round.clean) return;
+      const dirty = this.#withRound(c, i, { clean: false });
+      if (this.#fails(dirty)) c = dirty;
+    });
+    return c;
+  }
+
+  #fewerDecisions(c: Case): Case {
+    for (let i = 0; i < c.rounds.length; i++) {
+      const events = minimiseEvents(
+        c.rounds[i].events,
+        (some) =>
+          this.#left > 0 &&
+          this.#fails(this.#withRound(c, i, { events: some })),
+      );
+      c = this.#withRound(c, i, { events });
+    }
+    return c;
+  }
+
+  #smallerPrograms(c: Case): Case {
+    for (let i = 0; i < c.rounds.length; i++) {
+      for (let cut = true; cut && this.#left > 0;) {
+        cut = false;
+        for (const program of shrinkCandidates(c.rounds[i].program)) {
+          if (this.#left <= 0) break;
+          const smaller = this.#tryProgram(c, i, program);
+          if (smaller === null) continue;
+          c = smaller;
+          cut = true;
+          break;
+        }
+      }
+    }
+    return c;
+  }
+
+  /** `c` with another program in round `i`, if some schedule still shows the finding. */
+  #tryProgram(c: Case, i: number, program: Program): Case | null {
+    const same = this.#withRound(c, i, { program });
+    if (this.#fails(same)) return same;
+    // Another schedule of an early round changes all that follows: the last only.
+    if (i !== c.rounds.length - 1) return null;
+    for (let seed = 0; seed < TRIES && this.#left > 0; seed++) {
+      this.#left--;
+      const rng = new Rng(seed);
+      const chooser = seed % 2 === 0 ? new RandomWalk(rng) : new Pct(rng, 3);
+      const run = runWith(same, chooser);
+      if (run.finding?.headline !== this.headline) continue;
+      const found = this.#withRound(same, i, { events: run.events });
+      if (this.#fails(found)) return found;
+    }
+    return null;
+  }
+
+  #withRound(
+    c: Case,
+    i: number,
+    change: Partial<Case["rounds"][number]>,
+  ): Case {
+    const rounds = c.rounds.slice();
+    rounds[i] = { ...rounds[i], ...change };
+    return { ...c, rounds };
+  }
+}
+
+/** What a minimisation brings down: calls and decisions. */
+function sizeOf({ rounds }: Case): number {
+  return rounds.reduce(
+    (sum, { program, events }) => sum + callsOf(program) + events.length,
+    rounds.length,
+  );
+}
+
+function callsOf({ early, tasks }: Program): number {
+  return tasks.reduce((sum, ops) => sum + ops.length, early.length);
+}

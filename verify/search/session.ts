@@ -1,0 +1,164 @@
+/**
+ * Sessions: one machine and the rounds that it runs until it is given up. What
+ * a round leaves behind makes the next one's states deep; booting once for many
+ * rounds makes them cheap. A session follows from its seed alone (and from the
+ * corpus, if there is one), so its rounds can be told again.
+ */
+import { Rng } from "../../arch/sim/random.ts";
+import type { Chooser } from "../explore/chooser.ts";
+import { Pct } from "../explore/pct.ts";
+import { RandomWalk } from "../explore/random_walk.ts";
+import { RuleChooser } from "../explore/rule.ts";
+import { Coverage } from "../programs/coverage.ts";
+import type { Corpus } from "../programs/corpus.ts";
+import { generate, mutate } from "../programs/generate.ts";
+import type { Program } from "../programs/program.ts";
+import { isRefusal } from "../programs/interpret.ts";
+import {
+  type Case,
+  type CaseMachine,
+  type Finding,
+  findingOf,
+  Lab,
+  type Round,
+} from "./case.ts";
+
+/** How schedules are chosen. */
+export type PolicyName = "mix" | "random" | "pct" | "rr";
+
+/** What to search with. */
+export interface SearchOptions {
+  /** CPUs, 1 to 4. */
+  readonly cpus: number;
+  readonly vmap: string;
+  readonly quirks: readonly string[];
+  readonly sanitize: readonly string[];
+  readonly policy: PolicyName;
+  /** Of PCT: ordering constraints of a bug. */
+  readonly depth: number;
+  /** Kinds of allocations that may fail, by the names of the kernel parameters. */
+  readonly faults: readonly string[];
+  readonly seed: number;
+}
+
+/** What a session came to. */
+export interface SessionResult {
+  /** Rounds that were run. */
+  readonly rounds: number;
+  /** Operations on shared state, all rounds together. */
+  readonly steps: number;
+  /** Decisions taken. */
+  readonly decisions: number;
+  /** What was found, and the rounds that led there; `null` = nothing. */
+  readonly found: { readonly finding: Finding; readonly case: Case } | null;
+}
+
+/** Sessions of a seed, at most; seeds are below 2^32. */
+const SESSIONS = 2 ** 20;
+/** Most allocations of a session that fail, in percent of those that may. */
+const MAX_FAIL_PERCENT = 20;
+/** Rounds of a session. */
+export const SESSION_ROUNDS = 64;
+/** Rounds that end clean, in percent. */
+const CLEAN_PERCENT = 30;
+/** Programs that are made from one in the corpus, in percent. */
+const MUTATE_PERCENT = 50;
+/** Sizes that machines come in: pages of vmalloc space, and lazy_max. */
+const SPACES = [40, 64, 96];
+const LAZY_MAX = [2, 12, 12, 1000];
+/** Most CPUs that the kernel is built for. */
+const NR_CPUS = 4;
+
+/** Runs session number `nr`, of at most `limit` rounds. */
+export function runSession(
+  options: SearchOptions,
+  nr: number,
+  limit: number,
+  coverage: Coverage | null,
+  corpus: Corpus | null,
+): SessionResult {
+  const rng = new Rng(options.seed * SESSIONS + nr);
+  const machine = pickMachine(rng, options);
+  const chooser = pickChooser(rng, options);
+  const rounds: Round[] = [];
+  let steps = 0;
+  let decisions = 0;
+  let lab: Lab | null = null;
+  let program = generate(rng, machine.cpus, true);
+  let found: SessionResult["found"] = null;
+  try {
+    rounds.push({ program, events: [], clean: false });
+    lab = new Lab(machine, program);
+    const { driver } = lab.machine;
+    driver.watcher = coverage;
+    for (let i = 0; i < limit; i++) {
+      if (i > 0) {
+        program = nextProgram(rng, machine.cpus, corpus);
+        rounds.push({ program, events: [], clean: false });
+      }
+      const clean = rng.below(100) < CLEAN_PERCENT;
+      coverage?.begin();
+      lab.run(program, chooser);
+      steps += driver.step;
+      decisions += driver.events.length;
+      rounds[i] = { program, events: lab.decisions, clean };
+      if (coverage !== null) {
+        coverage.state(lab.machine.k);
+        // Kept: what it has reached is another start to go on from.
+        if (coverage.newBits > 0) {
+          corpus?.add(program, options.policy, nr, coverage.reached());
+        }
+      }
+      if (clean) lab.clean();
+    }
+  } catch (error) {
+    const finding = findingOf(error);
+    if (lab === null || !isRefusal(error, lab.world)) {
+      const last = rounds[rounds.length - 1];
+      if (lab !== null && last.events.length === 0) {
+        rounds[rounds.length - 1] = { ...last, events: lab.decisions };
+      }
+      found = { finding, case: { machine, rounds } };
+    }
+  }
+  return { rounds: rounds.length, steps, decisions, found };
+}
+
+function nextProgram(
+  rng: Rng,
+  tasks: number,
+  corpus: Corpus | null,
+): Program {
+  if (corpus !== null && rng.below(100) < MUTATE_PERCENT) {
+    const known = corpus.choose(rng);
+    if (known !== null && known.program.tasks.length === tasks) {
+      return mutate(rng, known.program);
+    }
+  }
+  return generate(rng, tasks);
+}
+
+function pickMachine(rng: Rng, options: SearchOptions): CaseMachine {
+  const { cpus, vmap, quirks, sanitize, faults } = options;
+  return {
+    cpus,
+    nrCpus: cpus + rng.below(Math.max(1, NR_CPUS - cpus + 1)),
+    pages: SPACES[rng.below(SPACES.length)],
+    lazyMax: LAZY_MAX[rng.below(LAZY_MAX.length)],
+    vmap,
+    quirks,
+    sanitize,
+    faults,
+  };
+}
+
+function pickChooser(rng: Rng, options: SearchOptions): Chooser {
+  const { policy, depth, faults } = options;
+  const own = new Rng(rng.nextU32());
+  const failPercent = faults.length === 0 ? 0 : 1 + rng.below(MAX_FAIL_PERCENT);
+  const pct = policy === "pct" || (policy === "mix" && rng.below(2) === 0);
+  if (policy === "rr") return new RuleChooser();
+  return pct
+    ? new Pct(own, depth, failPercent)
+    : new RandomWalk(own, failPercent);
+}
