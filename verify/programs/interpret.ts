@@ -284,8 +284,8 @@ export function* empty_slot(
   for (; count > 0 && mappings.length > 0; count--) {
     const m = mappings.shift()!;
     check_pages(t, m);
-    unuse(m.pages);
     yield* give_back(t, m);
+    unuse(m.pages); // not before: until it returns, the mapping may be there
   }
 }
 
