@@ -188,7 +188,7 @@ function lock_charged_to(
 ): Steps {
   enter(t, sym);
   preempt_disable(t);
-  t.k.sanitizers?.lockAsked(t, lock, lock.mode);
+  t.k.sanitizers?.lockAsked(t, lock, lock.mode, flags && t.k.arch === "ia64");
   if (lock.owner === t) BUG(t, `recursion on ${lock.name}`);
   charge(t, 6);
   t.lockWaitSince = t.cpu.clock;

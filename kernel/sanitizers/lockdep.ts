@@ -3,8 +3,8 @@
  * one: Linux's lockdep, by class of lock (`LockClass.name`).
  *
  * - Order: A held while B is asked for, and B while A, directly or on a way
- *   through others; and two locks of one class, unless their order is laid down
- *   (lockdep_nesting.ts).
+ *   through others; and two locks of one class. (Linux lays an order of their own
+ *   down for some classes, by spin_lock_nested(); nobody here holds two at once.)
  * - Interrupts: a class that a handler takes and that is held with interrupts on,
  *   and one that leads to such; softirqs likewise; a class that is held while
  *   other CPUs are to answer an interrupt and that some CPU asks for with
@@ -35,7 +35,6 @@ import {
   wayBack,
 } from "./lockdep_class.ts";
 import { HeldLocks } from "./lockdep_held.ts";
-import { NESTED_CLASSES } from "./lockdep_nesting.ts";
 import {
   type ReportSection,
   SanitizerReport,
@@ -58,11 +57,16 @@ export class LockdepSanitizer implements Sanitizer {
 
   constructor(readonly k: Kernel) {}
 
-  lockAsked(t: Thread, lock: LockOwner, mode: LockMode): void {
+  lockAsked(
+    t: Thread,
+    lock: LockOwner,
+    mode: LockMode,
+    letsIrqsIn: boolean,
+  ): void {
     const cls = this.#classOf(lock);
     const held = t.held as HeldLocks | null;
     if (held !== null && held.depth > 0 && held.of === this) {
-      this.#checkOrder(t, held, lock, cls, mode);
+      this.#checkOrder(t, held, cls, mode);
     }
     if (mode > LockMode.SPIN_READ) return;
     const read = mode === LockMode.SPIN_READ;
@@ -70,17 +74,10 @@ export class LockdepSanitizer implements Sanitizer {
     if (irq !== -1 && (cls.ownAbove & fact(irq, read)) === 0) {
       this.#noteAbove(t, cls, fact(irq, read));
     }
-    if (t.cpu.irqsOn) return;
+    if (t.cpu.irqsOn || letsIrqsIn) return;
     const asked = fact(ANSWER, read);
     if ((cls.ownAbove & asked) === 0 && this.#othersRun()) {
       this.#noteAbove(t, cls, asked);
-    }
-    if (lock.owner !== null && isBelow(t, lock.owner)) {
-      this.#report(
-        t,
-        `INFO: inconsistent lock state: ${cls.name} is taken in an interrupt that came upon its holder`,
-        [],
-      );
     }
   }
 
@@ -214,11 +211,10 @@ export class LockdepSanitizer implements Sanitizer {
     return fresh;
   }
 
-  /** `t`, which holds `held`, asks for `lock`. */
+  /** `t`, which holds `held`, asks for a lock of `cls`. */
   #checkOrder(
     t: Thread,
     held: HeldLocks,
-    lock: LockOwner,
     cls: DepClass,
     mode: LockMode,
   ): void {
@@ -227,7 +223,7 @@ export class LockdepSanitizer implements Sanitizer {
       const from = held.classes[i];
       const way = held.modes[i] === LockMode.SPIN_READ ? 2 + reading : reading;
       if (from === cls) {
-        this.#checkNested(t, held, i, lock, cls, way);
+        this.#checkNested(t, held, i, cls, way);
         continue;
       }
       const edge = from.after[cls.id];
@@ -241,12 +237,10 @@ export class LockdepSanitizer implements Sanitizer {
     t: Thread,
     held: HeldLocks,
     index: number,
-    lock: LockOwner,
     cls: DepClass,
     way: number,
   ): void {
     if (way === 3) return; // two readers of an rwlock
-    if (held.locks[index] !== lock && NESTED_CLASSES.has(cls.name)) return;
     this.#report(
       t,
       `INFO: possible recursive locking detected: ${cls.name}`,
@@ -394,15 +388,6 @@ export class LockdepSanitizer implements Sanitizer {
 function pairOf(t: Thread): number {
   if (t.softirq_context > 0) return SOFTIRQ;
   return t.isInterrupt ? HARDIRQ : -1;
-}
-
-/** Whether `t` is a handler that came upon `owner`. */
-function isBelow(t: Thread, owner: Thread): boolean {
-  let below = t.below as Thread | null;
-  while (below !== null && below !== owner) {
-    below = below.below as Thread | null;
-  }
-  return below !== null;
 }
 
 function noteSpots(

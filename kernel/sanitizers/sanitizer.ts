@@ -48,8 +48,16 @@ export interface Sanitizer {
   cpuStarted?(t: Thread, cpu: number): void;
 
   // Locks.
-  /** `t` asks for `lock`, and waits if it must; not called for a trylock. */
-  lockAsked?(t: Thread, lock: LockOwner, mode: LockMode): void;
+  /**
+   * `t` asks for `lock`, and waits if it must; not called for a trylock.
+   * `letsIrqsIn`: interrupts are off, but are let in while it waits.
+   */
+  lockAsked?(
+    t: Thread,
+    lock: LockOwner,
+    mode: LockMode,
+    letsIrqsIn: boolean,
+  ): void;
   /** `t` has got `lock`; `tried` = by a trylock, so without waiting. */
   lockTaken?(t: Thread, lock: LockOwner, mode: LockMode, tried: boolean): void;
   /** `t` is about to let go of `lock`. */

@@ -161,9 +161,16 @@ export class Sanitizers implements Observer {
     for (let i = 0; i < to.length; i++) to[i].threadExit(t);
   }
 
-  lockAsked(t: Thread, lock: LockOwner, mode: LockMode): void {
+  lockAsked(
+    t: Thread,
+    lock: LockOwner,
+    mode: LockMode,
+    letsIrqsIn = false,
+  ): void {
     const to = this.#lockAsked;
-    for (let i = 0; i < to.length; i++) to[i].lockAsked(t, lock, mode);
+    for (let i = 0; i < to.length; i++) {
+      to[i].lockAsked(t, lock, mode, letsIrqsIn);
+    }
   }
 
   lockTaken(t: Thread, lock: LockOwner, mode: LockMode, tried: boolean): void {
