@@ -58,7 +58,11 @@ export { DEFAULT_PARAMS, type KernelParams } from "./kernel/params.ts";
 
 // Machines.
 
-export { Machine, type MachineCounters } from "./arch/hw/machine.ts";
+export {
+  Machine,
+  type MachineCounters,
+  type MachineOptions,
+} from "./arch/hw/machine.ts";
 export { type AccessSize, Frame, PhysMemory } from "./arch/hw/memory.ts";
 export { type FaultHandler, type FaultReason, Mmu } from "./arch/hw/mmu.ts";
 export type { PteFormat, PtePair } from "./arch/hw/pte.ts";

@@ -15,6 +15,21 @@ import type { Hypervisor } from "../xen/hypervisor.ts";
 
 const TWO_32 = 2 ** 32;
 
+/** Options of {@linkcode Machine}. */
+export interface MachineOptions extends EngineOptions {
+  /**
+   * Makes the model of the caches: one that somebody watches, say. It must cost
+   * what {@linkcode Coherence} does.
+   *
+   * @internal
+   */
+  readonly coherence?: (
+    engine: Engine,
+    spec: MachineSpec,
+    seed: number,
+  ) => Coherence;
+}
+
 /** Counters of the machine as a whole. */
 export interface MachineCounters {
   /** Interprocessor interrupts that arrived or will, one a target. */
@@ -84,13 +99,14 @@ export class Machine {
     readonly spec: MachineSpec,
     /** Seed of everything random in a run. */
     readonly seed: number,
-    options: EngineOptions = {},
+    options: MachineOptions = {},
   ) {
     this.engine = new Engine(cpuPlaces(spec), {
       wakeCycles: spec.idle.wakeCycles,
       ...options,
     });
-    this.coherence = new Coherence(this.engine, spec, seed);
+    this.coherence = options.coherence?.(this.engine, spec, seed) ??
+      new Coherence(this.engine, spec, seed);
     this.memory = new PhysMemory(spec);
     this.#pageBytes = 2 ** spec.paging.pageShift;
     this.#pageOfByte = 1 / this.#pageBytes;

@@ -1,0 +1,402 @@
+/**
+ * Exhaustive search: all schedules of one program from one state, depth first,
+ * by running it again and again on machines that have just booted. Each run
+ * repeats the decisions of the one before up to the last point where there is
+ * something else to try.
+ *
+ * A *transition* is what a CPU does from one decision to the next: one operation
+ * on shared state and the plain code after it. Before each, the choices are
+ *
+ *     go(cpu)         without taking an interrupt
+ *     interrupt(cpu)  takes the first that is on its way, and begins to handle it
+ *     tick(cpu)       a timer tick, and what the kernel does in it; a few a run
+ *     migrate(a, b)   their tasks change places; a few a run
+ *
+ * Going on is free while it lasts; so is any choice once who ran has to stop.
+ * Any other choice is a *preemption*, of which a run has at most so many
+ * (Musuvathi and Qadeer, "Iterative context bounding for systematic testing of
+ * multithreaded programs", PLDI 2007).
+ *
+ * Reduction: sleep sets (Godefroid, "Partial-order methods for the verification
+ * of concurrent systems", LNCS 1032, 1996). Once choice x has been searched at a
+ * point, it sleeps while y is searched there, until something happens that x
+ * depends on: y, x from there would be x, y again, in another order. Why that is
+ * sound here:
+ *
+ * - A sleeping transition has been executed from this point or from an earlier
+ *   one, and all that has been executed since was independent of it. So it would
+ *   touch exactly what it touched then: its footprint is known, not guessed.
+ * - What CPUs share is reached through cache lines; what is not, is guarded by a
+ *   lock whose line is in the footprint, or belongs to one CPU (CONTRIBUTING.md).
+ *   The exceptions are things of their own in a footprint (footprint.ts), or
+ *   depend on everything, as ticks and migrations do. Any access counts; a spin
+ *   counts as a read of the line that it waits for, so what wakes somebody up
+ *   depends on his last look.
+ * - Virtual time does not choose. It differs between two orders of independent
+ *   transitions, and so may code that asks for the time, or waits for a timer.
+ *
+ * A bound and sleep sets do not go together by themselves: x, y may lie within
+ * the bound at the price of more preemptions than y, x takes, and be cut off
+ * (Coons, Musuvathi and McKinley, "Bounded partial-order reduction", OOPSLA
+ * 2013). So a choice is put to sleep in two cases only:
+ *
+ * - The search below it was complete: no choice was cut off by the bound there,
+ *   or because of what sleeps for the second reason.
+ * - It was to go on, for free. Let x be that, y a preemption, and y .. x .. a run
+ *   in which x sleeps until its turn. Then x, y .. costs no more: it stops the
+ *   same CPU, later by x; the switch back to it is made where x was, or saved.
+ *   That run comes earlier in the search, or one that costs no more stands for
+ *   it, which comes earlier still.
+ *
+ * Not covered: what the driver does not choose here (TLB fills and evictions,
+ * failing allocations); plain JavaScript variables that the functions of several
+ * CPUs share; the order of lines in the kernel log.
+ */
+import type { Cpu } from "../../arch/sim/cpu.ts";
+import { CpuState } from "../../arch/sim/cpu.ts";
+import type { Chooser } from "./chooser.ts";
+import type { Driver } from "./driver.ts";
+import { dependent, type Footprint, FootprintRecorder } from "./footprint.ts";
+import {
+  ExploreMachine,
+  type ExploreOptions,
+  type TaskFunction,
+} from "./machine.ts";
+
+/** Kinds of choice. */
+const GO = 0;
+const INTERRUPT = 1;
+const TICK = 2;
+const MIGRATE = 3;
+
+/** Something that can be done at a point. */
+interface Choice {
+  readonly kind: number;
+  readonly a: number;
+  /** Of a migration: the other CPU. */
+  readonly b: number;
+  /** Preemptions that it costs: 0 or 1. */
+  readonly cost: number;
+  /** Whether it is to go on, for free: see the file's head. */
+  readonly goesOn: boolean;
+}
+
+/** A choice that has been searched, and what it did. */
+interface Searched {
+  readonly choice: Choice;
+  readonly footprint: Footprint;
+  readonly complete: boolean;
+}
+
+/** A point where there was something to choose. */
+interface Point {
+  /** What is awake, in the order in which it is tried. */
+  readonly choices: readonly Choice[];
+  /** The one under way. */
+  at: number;
+  /** What the one under way did; `null` = it has not ended yet. */
+  footprint: Footprint | null;
+  readonly asleep: readonly Searched[];
+  readonly searched: Searched[];
+  /** Whether the search below all choices so far was complete. */
+  complete: boolean;
+  /** The same of the one under way. */
+  completeBelow: boolean;
+  // Spent before this point.
+  readonly preemptions: number;
+  readonly ticks: number;
+  readonly migrations: number;
+}
+
+/** Options of {@linkcode Dfs}. */
+export interface DfsOptions {
+  /** Most preemptions of a run; `Infinity` = as many as there are. Default: 2. */
+  readonly preemptions?: number;
+  /** Most timer ticks of a run. Default: 0. */
+  readonly ticks?: number;
+  /** Most migrations of a run. Default: 0. */
+  readonly migrations?: number;
+  /** Whether to leave out runs that only differ in the order of independent transitions. Default: true. */
+  readonly reduce?: boolean;
+}
+
+/** What a search has come to so far. */
+export interface DfsCounts {
+  /** Runs that came to their end. */
+  executions: number;
+  /** Choices that were left out because they slept, and runs given up because all did. */
+  pruned: number;
+  /** Choices that were left out because of the bound on preemptions. */
+  bounded: number;
+  /** Operations on shared state, all runs together. */
+  steps: number;
+}
+
+/** Thrown to give a run up. */
+class AllAsleep extends Error {
+  override name = "AllAsleep";
+}
+
+/** See the file's head. */
+export class Dfs implements Chooser {
+  due = Infinity;
+  /** The machine of the last run; `null` = there was none. */
+  machine: ExploreMachine | null = null;
+  /** What it has come to so far. */
+  readonly counts: DfsCounts = {
+    executions: 0,
+    pruned: 0,
+    bounded: 0,
+    steps: 0,
+  };
+  readonly #preemptions: number;
+  readonly #ticks: number;
+  readonly #migrations: number;
+  readonly #reduce: boolean;
+  readonly #path: Point[] = [];
+  /** Points of this run so far. */
+  #depth = 0;
+  #recorder!: FootprintRecorder;
+  #begun = false;
+  /** Who ran had to stop, so that any choice is free. */
+  #stopped = false;
+  /** The rule's choice stands, unless another is made. */
+  #byRule = false;
+
+  constructor(options: DfsOptions = {}) {
+    this.#preemptions = options.preemptions ?? 2;
+    this.#ticks = options.ticks ?? 0;
+    this.#migrations = options.migrations ?? 0;
+    this.#reduce = options.reduce ?? true;
+  }
+
+  /**
+   * Runs the next schedule, on a machine of its own.
+   *
+   * @param program What each CPU does; called anew for each run.
+   * @param after Called when the run has come to its end.
+   * @returns Whether it has run one: `false` = there is no other.
+   * @throws What the run has found. `machine` has the decisions then.
+   */
+  run(
+    options: ExploreOptions,
+    program: (m: ExploreMachine) => readonly TaskFunction[],
+    after: (m: ExploreMachine) => void = () => {},
+  ): boolean {
+    while (this.#next()) {
+      const recorder = new FootprintRecorder();
+      const m = new ExploreMachine({
+        ...options,
+        coherence: recorder.coherence,
+      });
+      this.machine = m;
+      const functions = program(m);
+      recorder.attach(m);
+      this.#recorder = recorder;
+      try {
+        m.run(functions, this);
+      } catch (error) {
+        if (error instanceof AllAsleep) continue;
+        throw error;
+      } finally {
+        this.#close();
+        this.counts.steps += m.driver.step;
+      }
+      this.counts.executions++;
+      after(m);
+      return true;
+    }
+    return false;
+  }
+
+  begin(): void {
+    this.#depth = 0;
+    this.due = 0;
+    this.#stopped = true;
+  }
+
+  blocked(d: Driver): null {
+    // The choice is made in decide(), which comes at once.
+    this.due = d.step;
+    this.#stopped = true;
+    this.#byRule = true;
+    return null;
+  }
+
+  decide(d: Driver): void {
+    this.#close();
+    const { current } = d;
+    const point = this.#depth < this.#path.length
+      ? this.#path[this.#depth]
+      : this.#open(d);
+    this.#depth++;
+    const choice = point.choices[point.at];
+    this.due = choice.kind === MIGRATE ? d.step : d.step + 1;
+    const rule = this.#byRule ? current : null;
+    const wasStopped = this.#stopped;
+    this.#byRule = false;
+    const { cpus } = d.k.machine.engine;
+    const cpu = cpus[choice.a];
+    switch (choice.kind) {
+      case GO:
+        if (rule === null && !wasStopped && cpu === current) break;
+        if (d.canInterrupt(cpu)) d.hold(cpu);
+        else if (cpu !== rule) d.run(cpu);
+        break;
+      case INTERRUPT:
+        if (cpu !== rule) d.run(cpu);
+        break;
+      case TICK:
+        this.#recorder.everything();
+        d.tick(cpu);
+        break;
+      case MIGRATE:
+        this.#recorder.everything();
+        d.migrate(cpu, cpus[choice.b]);
+        return; // whoever had to stop still has
+    }
+    this.#stopped = false;
+  }
+
+  /** The transition under way has ended: what has it touched? */
+  #close(): void {
+    if (this.#depth === 0) return;
+    const point = this.#path[this.#depth - 1];
+    const footprint = this.#recorder.take(point.choices[point.at].a);
+    point.footprint ??= footprint;
+  }
+
+  /** A point that no run has come to before. */
+  #open(d: Driver): Point {
+    const above = this.#depth === 0 ? null : this.#path[this.#depth - 1];
+    const asleep = above === null ? [] : stillAsleep(above);
+    const spent = spentAfter(above);
+    const choices: Choice[] = [];
+    let complete = true;
+    for (const choice of this.#possible(d, spent)) {
+      const sleeper = asleep.find((s) => same(s.choice, choice));
+      if (sleeper !== undefined) {
+        this.counts.pruned++;
+        if (!sleeper.complete) complete = false;
+      } else if (spent.preemptions + choice.cost > this.#preemptions) {
+        this.counts.bounded++;
+        complete = false;
+      } else {
+        choices.push(choice);
+      }
+    }
+    const point: Point = {
+      choices,
+      at: 0,
+      footprint: null,
+      asleep,
+      searched: [],
+      complete,
+      completeBelow: true,
+      ...spent,
+    };
+    if (choices.length === 0) {
+      if (above !== null && !complete) above.completeBelow = false;
+      throw new AllAsleep();
+    }
+    this.#path.push(point);
+    return point;
+  }
+
+  /** What can be done now: going on first, then by CPU. */
+  #possible(
+    d: Driver,
+    spent: { readonly ticks: number; readonly migrations: number },
+  ): Choice[] {
+    const { cpus } = d.k.machine.engine;
+    const n = cpus.length;
+    const current = this.#stopped ? null : d.current;
+    const cost = current === null ? 0 : 1;
+    const found: Choice[] = [];
+    const from = d.current === null ? 0 : d.current.id;
+    for (let i = 0; i < n; i++) {
+      const cpu = cpus[(from + i) % n];
+      const a = cpu.id;
+      const goesOn = cpu === current;
+      if (d.canHold(cpu)) {
+        found.push({ kind: GO, a, b: 0, cost: goesOn ? 0 : cost, goesOn });
+      }
+      if (d.canInterrupt(cpu)) found.push(plain(INTERRUPT, a, 0, cost));
+    }
+    if (spent.ticks < this.#ticks) {
+      for (const cpu of cpus) {
+        if (tickable(cpu)) found.push(plain(TICK, cpu.id, 0, cost));
+      }
+    }
+    if (spent.migrations < this.#migrations) {
+      for (let a = 0; a < n; a++) {
+        for (let b = a + 1; b < n; b++) {
+          if (d.canMigrate(cpus[a]) && d.canMigrate(cpus[b])) {
+            found.push(plain(MIGRATE, a, b, cost));
+          }
+        }
+      }
+    }
+    return found;
+  }
+
+  /** Goes to the next schedule. @returns Whether there is one. */
+  #next(): boolean {
+    const path = this.#path;
+    if (path.length === 0) return !this.#begun && (this.#begun = true);
+    while (path.length > 0) {
+      const point = path[path.length - 1];
+      const choice = point.choices[point.at];
+      const complete = point.completeBelow;
+      if (!complete) point.complete = false;
+      if (this.#reduce && (complete || choice.goesOn)) {
+        point.searched.push({ choice, footprint: point.footprint!, complete });
+      }
+      if (++point.at < point.choices.length) {
+        point.footprint = null;
+        point.completeBelow = true;
+        return true;
+      }
+      path.pop();
+      if (path.length > 0 && !point.complete) {
+        path[path.length - 1].completeBelow = false;
+      }
+    }
+    return false;
+  }
+}
+
+function plain(kind: number, a: number, b: number, cost: number): Choice {
+  return { kind, a, b, cost, goesOn: false };
+}
+
+function same(x: Choice, y: Choice): boolean {
+  return x.kind === y.kind && x.a === y.a && x.b === y.b;
+}
+
+function tickable(cpu: Cpu): boolean {
+  return cpu.irqsOn && cpu.state !== CpuState.OFFLINE;
+}
+
+/** What sleeps after the choice under way at `point`. */
+function stillAsleep(point: Point): Searched[] {
+  const { a } = point.choices[point.at];
+  const done = point.footprint!;
+  const sleeps = (s: Searched) =>
+    s.choice.a !== a && !dependent(s.footprint, done);
+  return [
+    ...point.asleep.filter(sleeps),
+    ...point.searched.filter(sleeps),
+  ];
+}
+
+/** What has been spent of each kind, the choice under way at `point` included. */
+function spentAfter(point: Point | null) {
+  if (point === null) return { preemptions: 0, ticks: 0, migrations: 0 };
+  const { kind, cost } = point.choices[point.at];
+  return {
+    preemptions: point.preemptions + cost,
+    ticks: point.ticks + (kind === TICK ? 1 : 0),
+    migrations: point.migrations + (kind === MIGRATE ? 1 : 0),
+  };
+}
