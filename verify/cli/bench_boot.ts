@@ -1,9 +1,7 @@
 /**
- * `deno task bench`: what emulation costs the host. Three tables: host time of
- * one map + touch + unmap, host time of a boot, and how many steps a search of
- * the rewrite's tree takes with up to a million areas alive.
- *
- * Times are this host's and differ from run to run; steps do not.
+ * Three tables of `deno task bench`: host time of one map + touch + unmap, host
+ * time of a boot, and how many steps a search of the rewrite's tree takes with
+ * up to a million areas alive.
  */
 import { findPreset } from "../../arch/hw/presets/index.ts";
 import { generic } from "../../arch/hw/presets/generic.ts";
@@ -12,10 +10,9 @@ import { ilog2 } from "../../kernel/lib/bitops.ts";
 import { GFP_KERNEL } from "../../kernel/mm/gfp.ts";
 import type { RewriteLayer } from "../../kernel/mm/rewrite_layer.ts";
 import { alloc_vmap_area } from "../../kernel/mm/vmap_area.ts";
-import { boot, type BootedMachine } from "../boot.ts";
-import { map_touch_unmap } from "../workloads/map_touch_unmap.ts";
-import { host } from "./host.ts";
-import type { Io } from "./io.ts";
+import { boot, type BootedMachine } from "../../boot/boot.ts";
+import type { Io } from "../../boot/cli/io.ts";
+import { map_touch_unmap } from "../../boot/workloads/map_touch_unmap.ts";
 
 /** One row of the first table. */
 export interface BenchRow {
@@ -44,8 +41,8 @@ export interface AreaRow {
   readonly steps_from_bottom: number;
 }
 
-/** All of it. */
-export interface BenchResult {
+/** All three. */
+export interface BootBench {
   readonly rows: readonly BenchRow[];
   readonly boots: readonly BootRow[];
   readonly areas: readonly AreaRow[];
@@ -174,7 +171,7 @@ function measureAreas(): AreaRow[] {
 }
 
 /** Runs everything; about 15 seconds. */
-export function measure(io: Io): BenchResult {
+export function measureBoots(io: Io): BootBench {
   const rows = RUNS.map(([vmap, cpus, ops]) => {
     if (io.errIsTerminal) io.err(`bench: ${vmap}, ${cpus} CPUs\n`);
     return measureRun(io, vmap, cpus, ops);
@@ -186,9 +183,9 @@ export function measure(io: Io): BenchResult {
   };
 }
 
-/** The three tables as text. */
-export function formatBench({ rows, boots, areas }: BenchResult): string {
-  const lines = [
+/** The three tables, a line each. */
+export function bootTables({ rows, boots, areas }: BootBench): string[] {
+  return [
     `map + touch + unmap of ${PAGES} pages, all CPUs busy`,
     "vmap      cpus       ops  host ns/op  engine steps/op",
     ...rows.map((r) =>
@@ -209,41 +206,9 @@ export function formatBench({ rows, boots, areas }: BenchResult): string {
       }`
     ),
   ];
-  return `${lines.join("\n")}\n`;
 }
 
-function pad(n: number, width: number): string {
+/** `n`, to the right. */
+export function pad(n: number, width: number): string {
   return String(n).padStart(width);
 }
-
-/** @returns `null` for anything but nothing or one `--format=`. */
-function formatOf(args: readonly string[]): "text" | "json" | null {
-  if (args.length === 0) return "text";
-  const value = args.length === 1 ? args[0] : "";
-  return value === "--format=json"
-    ? "json"
-    : value === "--format=text"
-    ? "text"
-    : null;
-}
-
-/** @returns Exit code. */
-export function bench(args: readonly string[], io: Io): number {
-  const format = formatOf(args);
-  if (format === null) {
-    io.err(
-      "vmaplab: Cannot run the benchmark as its only option is --format=text or --format=json: " +
-        `current value is "${args.join(" ")}"\n`,
-    );
-    return 2;
-  }
-  const result = measure(io);
-  io.out(
-    format === "json"
-      ? `${JSON.stringify(result, null, 2)}\n`
-      : formatBench(result),
-  );
-  return 0;
-}
-
-if (import.meta.main) Deno.exit(bench(Deno.args, host));

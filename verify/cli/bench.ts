@@ -1,0 +1,113 @@
+/**
+ * `deno task bench`: what emulation costs the host: maps, boots and trees
+ * (bench_boot.ts), and schedules of the explorer.
+ *
+ * Times are this host's and differ from run to run; steps do not.
+ */
+import { host } from "../../boot/cli/host.ts";
+import type { Io } from "../../boot/cli/io.ts";
+import { examOptions } from "../search/exam.ts";
+import { search } from "../search/search.ts";
+import { type BootBench, bootTables, measureBoots, pad } from "./bench_boot.ts";
+
+/** One row of the last table. */
+export interface ExploreRow {
+  readonly cpus: number;
+  readonly sanitizers: "all" | "none";
+  readonly schedules: number;
+  /** Operations on shared state of a schedule. */
+  readonly steps_per_schedule: number;
+  readonly host_us_per_schedule: number;
+  readonly schedules_per_s: number;
+}
+
+/** All of it. */
+export interface BenchResult extends BootBench {
+  readonly explore: readonly ExploreRow[];
+}
+
+/** Schedules that count, after as many of another seed for the host's compiler. */
+const SCHEDULES = 40_000;
+
+/** The exam's search on the default kernel, which has nothing to find. */
+function measureExplore(io: Io, sanitizers: "all" | "none"): ExploreRow {
+  const run = (seed: number) => {
+    const options = examOptions([], seed);
+    return search(
+      sanitizers === "all" ? options : { ...options, sanitize: [] },
+      { iterations: SCHEDULES },
+    );
+  };
+  run(2);
+  const startMs = io.nowMs();
+  const { schedules, steps } = run(1);
+  const ms = io.nowMs() - startMs;
+  return {
+    cpus: examOptions([], 1).cpus,
+    sanitizers,
+    schedules,
+    steps_per_schedule: Math.round(steps / schedules),
+    host_us_per_schedule: Math.round(ms * 10_000 / schedules) / 10,
+    schedules_per_s: Math.round(schedules * 1000 / ms),
+  };
+}
+
+/** Runs everything; about half a minute. */
+export function measure(io: Io): BenchResult {
+  const boots = measureBoots(io);
+  if (io.errIsTerminal) io.err("bench: schedules\n");
+  return {
+    ...boots,
+    explore: [measureExplore(io, "none"), measureExplore(io, "all")],
+  };
+}
+
+/** The tables as text. */
+export function formatBench(result: BenchResult): string {
+  const lines = [
+    ...bootTables(result),
+    "",
+    "small schedules of the two-CPU exam, one core",
+    "cpus  sanitizers  schedules  steps each  host us each  schedules/s",
+    ...result.explore.map((r) =>
+      `${pad(r.cpus, 4)}${r.sanitizers.padStart(12)}${pad(r.schedules, 11)}${
+        pad(r.steps_per_schedule, 12)
+      }${r.host_us_per_schedule.toFixed(1).padStart(14)}${
+        pad(r.schedules_per_s, 13)
+      }`
+    ),
+  ];
+  return `${lines.join("\n")}\n`;
+}
+
+/** @returns `null` for anything but nothing or one `--format=`. */
+function formatOf(args: readonly string[]): "text" | "json" | null {
+  if (args.length === 0) return "text";
+  const value = args.length === 1 ? args[0] : "";
+  return value === "--format=json"
+    ? "json"
+    : value === "--format=text"
+    ? "text"
+    : null;
+}
+
+/** @returns Exit code. */
+export function bench(args: readonly string[], io: Io): number {
+  const format = formatOf(args);
+  if (format === null) {
+    io.err(
+      "vmaplab: Cannot run the benchmark as its only option is --format=text or --format=json: " +
+        `current value is "${args.join(" ")}"\n`,
+    );
+    return 2;
+  }
+  const result = measure(io);
+  io.out(
+    format === "json"
+      ? `${JSON.stringify(result, null, 2)}\n`
+      : formatBench(result),
+  );
+  return 0;
+}
+
+if (import.meta.main) Deno.exit(bench(Deno.args, host));
