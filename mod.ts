@@ -55,6 +55,11 @@ export { START_KERNEL_STEPS, UTS_RELEASE } from "./boot/start_kernel.ts";
 export { type BootStep, nothing, step } from "./boot/step.ts";
 export { type Arch, Kernel, type Subsystems } from "./kernel/kernel.ts";
 export { DEFAULT_PARAMS, type KernelParams } from "./kernel/params.ts";
+export { type SanitizerEntry, SANITIZERS } from "./kernel/sanitizers/index.ts";
+export {
+  type ReportSection,
+  SanitizerReport,
+} from "./kernel/sanitizers/report.ts";
 
 // Machines.
 

@@ -11,13 +11,36 @@ import { TlbSanitizer } from "./tlb.ts";
 
 /** One sanitizer, for lists. */
 export interface SanitizerEntry {
+  /** What {@linkcode BootOptions.sanitize} and `--sanitize=` take. */
   readonly name: string;
   /** What it finds, in a line. */
   readonly summary: string;
+  /**
+   * Makes one for `k`.
+   *
+   * @internal
+   */
   readonly make: (k: Kernel) => Sanitizer;
 }
 
-/** All of them, in the order in which they are asked. */
+/**
+ * All of them, in the order in which they are asked.
+ *
+ * @example
+ * ```ts
+ * import { boot, SANITIZERS, vfree, vmalloc } from "@vmaplab/vmaplab";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const names = SANITIZERS.map(({ name }) => name);
+ * const [plain, watched] = [[], names].map((sanitize) =>
+ *   boot({ sanitize }).run(function* (t) {
+ *     yield* vfree(t, yield* vmalloc(t, 4096));
+ *     return t.cpu.clock;
+ *   })
+ * );
+ * assertEquals(plain, watched); // they take no virtual time
+ * ```
+ */
 export const SANITIZERS: readonly SanitizerEntry[] = [
   {
     name: "tlb",

@@ -16,7 +16,43 @@ export interface ReportSection {
   readonly lines: readonly string[];
 }
 
-/** A finding of a sanitizer. */
+/**
+ * A finding of a sanitizer.
+ *
+ * @example
+ * ```ts
+ * import {
+ *   boot,
+ *   Cell,
+ *   kthread_join,
+ *   kthread_run,
+ *   load,
+ *   SanitizerReport,
+ *   store,
+ *   type Thread,
+ * } from "@vmaplab/vmaplab";
+ * import { assertEquals, assertThrows } from "@std/assert";
+ *
+ * const jobs = new Cell("jobs", 0); // and no lock
+ * function* add(t: Thread) {
+ *   yield* store(t, jobs, (yield* load(t, jobs)) + 1);
+ * }
+ * const report = assertThrows(
+ *   () =>
+ *     boot({ sanitize: ["race"] }).run(function* (t) {
+ *       const other = yield* kthread_run(t, add, "adder");
+ *       yield* add(t);
+ *       yield* kthread_join(t, other);
+ *     }),
+ *   SanitizerReport,
+ * );
+ * assertEquals(
+ *   report.headline,
+ *   "BUG: KCSAN: data-race in kernel_init / kthread",
+ * );
+ * assertEquals(report.sections.length, 2); // who, and who else
+ * ```
+ */
 export class SanitizerReport extends KernelBug {
   /** Name shown before the message. */
   override name = "SanitizerReport";
@@ -32,6 +68,7 @@ export class SanitizerReport extends KernelBug {
     t: Thread,
     readonly sanitizer: string,
     headline: string,
+    /** What there is to say besides the headline and the stack. */
     readonly sections: readonly ReportSection[] = [],
   ) {
     super(t, headline);
