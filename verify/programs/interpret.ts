@@ -92,6 +92,8 @@ const REFUSALS = [
   "address lies in no block",
   "address is not mapped",
 ];
+/** Sanitizers that see a second vm_unmap_ram() follow a block that is gone. */
+const OBJECT_SANITIZERS = ["kasan", "rcu"];
 
 /** Performs `op`, as far as its slot allows. */
 export function* perform(t: Thread, w: World, op: ProgramOp): Steps {
@@ -327,12 +329,16 @@ function* free_twice(t: Thread, w: World, slot: Slot): Steps {
 /**
  * Whether `error` is how the kernel refuses a misuse that programs commit on
  * purpose: no finding, although the machine is of no use any more. A second
- * vm_unmap_ram() ends in a BUG; the others are to be survived.
+ * vm_unmap_ram() ends in a BUG, or reads a block that is gone by then, for which
+ * its caller is to blame; the others are to be survived.
  */
 export function isRefusal(error: unknown, w: World): boolean {
   if (!(error instanceof KernelBug) || w.misuse === null) return false;
   const { pid, kind } = w.misuse;
   if (pid !== error.pid || kind !== OpKind.MAP_RAM) return false;
+  if (error instanceof SanitizerReport) {
+    return OBJECT_SANITIZERS.includes(error.sanitizer);
+  }
   return REFUSALS.some((text) => error.headline.endsWith(text));
 }
 
