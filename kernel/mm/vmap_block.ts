@@ -270,8 +270,11 @@ export function* vb_alloc(
     rcu_read_unlock(t);
     if (addr < 0) {
       addr = yield* new_vmap_block(t, w, order, gfp);
-      // B5: looking again may find somebody else's CPU, or the block used up.
-      if (addr >= 0 && w.quirks.rescanNewBlock) continue;
+      if (addr >= 0 && w.quirks.rescanNewBlock) {
+        // B5: looking again may find another CPU's queue, or the block used up.
+        yield* read_line(t, w.block_tree_line); // preemption is on: a turn for others
+        continue;
+      }
     }
     leave(t);
     return addr;

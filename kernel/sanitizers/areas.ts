@@ -3,11 +3,12 @@
  *
  * At each event, against a record of its own (area_book.ts):
  *
- * - an area that wraps, overlaps another, or what a listed vm_struct owns;
+ * - an area that wraps, is smaller than asked for, overlaps another, or what a listed vm_struct owns;
  * - a vm_struct listed without an area of its own;
  * - a mapping made outside of any area in use;
- * - a purge that clears entries outside of areas that are free, or takes an
- *   area that is not;
+ * - a purge that clears entries of an area in use, or takes one; anybody else who
+ *   clears entries of an area that is free, as a purge may give its addresses away
+ *   at any time; entries cleared outside of areas;
  * - a counter of lazily freed pages below what is free and in no purge's hands:
  *   whoever frees counts first, whoever purges subtracts last;
  * - a request refused that would have fitted, with a page free on either side,
@@ -90,11 +91,16 @@ export class AreaSanitizer implements Sanitizer {
 
   areaInserted(t: Thread, area: VmapRange): void {
     this.#told = true;
-    this.#endRequest(t);
     const { va_start, va_end } = area;
+    const wanted = this.#requests.find((r) => r.t === t);
+    this.#endRequest(t);
     if (va_end <= va_start) {
       const range = this.#ranges(va_start, va_end);
       this.#report(t, "area wraps around the end of addresses", range);
+    }
+    if (wanted !== undefined && va_end - va_start < wanted.size) {
+      const range = this.#ranges(va_start, va_end);
+      this.#report(t, "area smaller than asked for", range);
     }
     const other = this.#book.overlapping(va_start, va_end);
     if (other !== null) {
@@ -170,11 +176,17 @@ export class AreaSanitizer implements Sanitizer {
 
   ptesCleared(t: Thread, start: number, end: number): void {
     if (!this.#told || !this.#isVmalloc(start)) return;
-    if (t.depth < 2 || t.stack[t.depth - 2] !== PURGE) return;
     const known = this.#book.overlapping(start, end);
     const inside = known !== null && known.start <= start && known.end >= end;
-    if (inside && known.freed !== null) return;
-    this.#report(t, "entries purged that are not free", [
+    const purge = t.depth > 1 && t.stack[t.depth - 2] === PURGE;
+    if (inside && purge === (known.freed !== null)) return;
+    let headline = "entries cleared outside of areas";
+    if (inside) {
+      headline = purge
+        ? "entries purged of an area in use"
+        : "entries of a free area cleared by other than the purge";
+    }
+    this.#report(t, headline, [
       ...this.#ranges(start, end),
       ...(known === null ? [] : this.#history(known)),
     ]);

@@ -117,6 +117,27 @@ Deno.test("no-overflow-check: an area that wraps is found", () => {
   );
 });
 
+Deno.test("no-overflow-check: an area that has wrapped once round is too small", () => {
+  shows("no-overflow-check", "area smaller than asked for", function* (t) {
+    yield* get_vm_area(t, 2 ** 48, VM_ALLOC);
+  });
+});
+
+Deno.test("clear-after-dirty: entries cleared that a purge may have given away are found", () => {
+  shows(
+    "clear-after-dirty",
+    "entries of a free area cleared by other than the purge",
+    function* (t) {
+      const pages = yield* take_pages(t, 1);
+      const a = yield* vm_map_ram(t, pages, 1, -1, PROT);
+      const b = yield* vm_map_ram(t, pages, 1, -1, PROT);
+      yield* vm_unmap_ram(t, a, 1);
+      yield* vm_unmap_ram(t, b, 1);
+    },
+    { params: { vmap_max_alloc: 1, vmap_space: 0 } },
+  );
+});
+
 Deno.test("retry-from-failure: a refusal although a purge has made room is found", () => {
   const { sections } = shows(
     "retry-from-failure",
@@ -273,8 +294,8 @@ Deno.test("mappings outside of areas, and in free ones, are found", () => {
   assertEquals(outside?.headline, "mapping made outside of areas");
   const free = found([], function* (t) {
     const addr = yield* vmalloc(t, PAGE_SIZE);
-    yield* vfree(t, addr);
     yield* vunmap_page_range(t, addr, addr + PAGE_SIZE);
+    yield* vfree(t, addr);
     const pages = yield* take_pages(t, 1);
     yield* vmap_page_range(t, addr, addr + PAGE_SIZE, PROT, pages);
   });

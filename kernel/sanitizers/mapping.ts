@@ -75,6 +75,9 @@ export class MappingBook {
   /** A mapping of `[start, end)`, made by `t` now, over what was there. */
   add(t: Thread, start: number, end: number): Mapping {
     if (this.#end === 0) this.#learn();
+    // A size that is out of all reason is for others to report.
+    if (end > this.#end && start < this.#end) end = this.#end;
+    else if (end > this.#modulesEnd) end = this.#modulesEnd;
     const count = (end - start) * this.#perByte;
     const m = new Mapping(start, end, spotOf(t), count);
     const first = (start - this.#start) * this.#perByte;
