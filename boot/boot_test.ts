@@ -5,6 +5,6 @@ Deno.test("boot() refuses an option that it does not have", () => {
   assertThrows(
     () => boot({ vmallocrange: { start: 0, end: 1 } } as BootOptions),
     TypeError,
-    'Cannot boot as options must be among spec, params, layers, initcalls, steps, vmallocRange, engine, onLog (nearest is "vmallocRange"): current value is "vmallocrange"',
+    'Cannot boot as options must be among spec, params, layers, initcalls, steps, vmallocRange, engine, sanitize, onLog (nearest is "vmallocRange"): current value is "vmallocrange"',
   );
 });

@@ -66,3 +66,28 @@ Deno.test("timeStamp() has microseconds", () => {
   assertEquals(timeStamp(0), "[    0.000000]");
   assertEquals(timeStamp(61_000_000_999), "[   61.000000]");
 });
+
+Deno.test("formatOops() prints each paragraph of a sanitizer's report before the end", () => {
+  const report: OopsReport = {
+    ...BUG,
+    headline:
+      "INFO: inconsistent lock state: a is {IN-HARDIRQ} and {HARDIRQ-ON}",
+    sections: [
+      { title: "no locks held by test/3.", lines: [] },
+      { title: "(a) became {IN-HARDIRQ-W} by x:", lines: ["f", "g"] },
+    ],
+  };
+  const lines = formatOops(report).split("\n");
+  assertEquals(lines[0], `[    1.234567] ${report.headline}`);
+  assertEquals(lines.slice(6), [
+    "[    1.234567]",
+    "[    1.234567] no locks held by test/3.",
+    "[    1.234567]",
+    "[    1.234567] (a) became {IN-HARDIRQ-W} by x:",
+    "[    1.234567]  f",
+    "[    1.234567]  g",
+    "[    1.234567] ---[ end trace 0000000000000001 ]---",
+    "[    1.234567] Seed: 42 (the same arguments give the same oops)",
+    "",
+  ]);
+});

@@ -231,6 +231,7 @@ Deno.test("run() hands the runner what was asked for", async () => {
   assertEquals(rest, {
     commandLine: "loglevel=3",
     insmod: undefined,
+    sanitize: [],
     workload: "map-touch-unmap",
     layers: ["rewrite"],
     threads: [2],
@@ -248,6 +249,7 @@ Deno.test("run() answers a mistake with one line, exit code 2, and no boot", asy
     ["--threads=9"],
     ["--append=vmalloc=-1"],
     ["--bogus"],
+    ["--sanitize=rcae"],
     ["--machine=two\nlines"],
     ["--machine=\x1b[2Jx.json"],
   ];
@@ -266,7 +268,13 @@ Deno.test("run() --help prints help and boots nothing", async () => {
   assertEquals(await run(["--help"], io, UNREACHABLE), 0);
   assertEquals(io.stderr, "");
   for (
-    const word of ["--machine=", "opteron-2x4", "vmap.quirk", "posted-search"]
+    const word of [
+      "--machine=",
+      "opteron-2x4",
+      "vmap.quirk",
+      "posted-search",
+      "lockdep",
+    ]
   ) {
     assertStringIncludes(io.stdout, word);
   }

@@ -84,8 +84,8 @@ ${rows(SANITIZERS.map(({ name, summary }) => [name, summary]))}
 
 Results go to standard output and depend on the arguments alone; progress and
 host times go to standard error. Exit code: 0 = done, 1 = the emulated kernel
-oopsed, a sanitizer found something, or it could not be done, 2 = the command line is wrong, 141 = nobody reads the
-output.
+oopsed, a sanitizer found something, or it could not be done, 2 = the command
+line is wrong, 141 = nobody reads the output.
 `;
 }
 

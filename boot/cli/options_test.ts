@@ -2,6 +2,7 @@ import { assert, assertEquals, assertThrows } from "@std/assert";
 import fc from "fast-check";
 import { cpusOf } from "../../arch/hw/validate.ts";
 import { DEFAULT_PARAMS } from "../../kernel/params.ts";
+import { SANITIZERS } from "../../kernel/sanitizers/index.ts";
 import { FakeIo } from "./_fake_io.ts";
 import { type BootCommand, defaultThreads, parseOptions } from "./options.ts";
 import { UsageError } from "./usage.ts";
@@ -31,6 +32,7 @@ Deno.test("parseOptions() of nothing is the mixed run, then the benchmark of 200
     pcap: null,
     insmod: [],
     ksyms: null,
+    sanitize: [],
     path: null,
     format: "text",
     quiet: false,
@@ -294,4 +296,23 @@ Deno.test("parseOptions() reads --insmod and --ksyms, and checks what goes with 
       ["--workload=modules", "--pages=4"],
     ]
   ) assertThrows(() => parse(...args), UsageError, "Cannot use", `${args}`);
+});
+
+Deno.test("parseOptions() reads --sanitize= as names, or all", () => {
+  assertEquals(parse("--sanitize=race").sanitize, ["race"]);
+  assertEquals(parse("--sanitize=tlb,lockdep").sanitize, ["tlb", "lockdep"]);
+  assertEquals(
+    parse("--sanitize=all").sanitize,
+    SANITIZERS.map(({ name }) => name),
+  );
+  const mistakes = {
+    "lockdpe": '(nearest is "lockdep"): current value is "lockdpe"',
+    "race,race": "must name each item once",
+    "race,all": "must be all alone or names of some",
+    "": "must be one of tlb, ",
+  };
+  for (const [value, message] of Object.entries(mistakes)) {
+    const error = assertThrows(() => parse(`--sanitize=${value}`), UsageError);
+    assert(error.message.includes(message), error.message);
+  }
 });

@@ -31,3 +31,52 @@ Deno.test("run() shows how a kernel that runs out of address space ends", async 
   assert(!io.stdout.includes(".ts:"), "a JavaScript stack shows");
   assertEquals(io.stderr.split("\n").length, 2);
 });
+
+Deno.test("run() --sanitize=all prints the same bytes as without: sanitizers take no virtual time", async () => {
+  const runs = [
+    "--ops=40",
+    "--workload=map-touch-unmap --ops=40",
+    "--workload=xfs-ls",
+    "--workload=modules --ops=4",
+    "--workload=none --machine=xen-pv",
+  ];
+  for (const line of runs) {
+    const args = ["--cpus=2", ...line.split(" ")];
+    const [plain, watched] = [new FakeIo(), new FakeIo()];
+    assertEquals(await run(args, plain, RUNNERS), 0, plain.stderr);
+    const code = await run([...args, "--sanitize=all"], watched, RUNNERS);
+    assertEquals(code, 0, watched.stderr);
+    assertEquals(watched.stdout, plain.stdout);
+  }
+});
+
+Deno.test("run() ends with what a sanitizer found: both stacks, the seed, exit code 1", async () => {
+  const io = new FakeIo();
+  const args = [
+    "--sanitize=race",
+    "--append=vmap.quirk=static-vmap-area",
+    "--vmap=rewrite",
+    "--api=vmap",
+    "--workload=map-touch-unmap",
+    "--cpus=2",
+    "--threads=2",
+    "--ops=10",
+  ];
+  assertEquals(await run(args, io, RUNNERS), 1);
+  const lines = io.stdout.split("\n").map((line) => line.slice(15));
+  const headline =
+    "BUG: KCSAN: data-race in __get_vm_area_node / __get_vm_area_node";
+  const oops = lines.slice(lines.indexOf(headline));
+  assertEquals(oops.filter((line) => line.startsWith("CPU ")).length, 1);
+  const sections = oops.filter((line) =>
+    line.includes(" to va of 8 bytes by ")
+  );
+  assertEquals(sections.length, 2);
+  assertEquals(oops.filter((line) => line === " __get_vm_area_node").length, 3);
+  assertEquals(
+    oops.at(-2),
+    "Seed: 1 (the same arguments give the same oops)",
+  );
+  assertStringIncludes(io.stderr, headline);
+  assertEquals(io.stderr.trimEnd().split("\n").length, 1);
+});
