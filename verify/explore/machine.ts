@@ -26,6 +26,7 @@ import { boot_cpu_init } from "../../kernel/cpumask.ts";
 import { init_IRQ } from "../../kernel/irq.ts";
 import { RESCHEDULE_VECTOR } from "../../kernel/irq_vectors.ts";
 import { Kernel } from "../../kernel/kernel.ts";
+import { ListPoisonError } from "../../kernel/lib/list.ts";
 import {
   fork_thread,
   kthread_bind,
@@ -207,6 +208,13 @@ export class ExploreMachine {
     if (t === undefined) return error;
     if (error instanceof Endless) {
       return new KernelBug(t, `BUG: soft lockup - CPU stuck`);
+    }
+    if (error instanceof ListPoisonError) {
+      return new KernelBug(
+        t,
+        "BUG: unable to handle kernel paging request: deleted list entry",
+        { cause: error },
+      );
     }
     if (!(error instanceof TypeError)) return error;
     return new KernelBug(
