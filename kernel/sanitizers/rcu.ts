@@ -11,8 +11,8 @@
  * - An endless walk: an element unlinked with its link reset to itself, under
  *   readers, or a list that has become a ring without its head. Seen by what it
  *   does: more reads of lines and acquisitions of locks in one section than
- *   {@linkcode LEAST} and {@linkcode PER_OBJECT} for each slab object that
- *   exists. A loop that does neither hangs the host, as it would a CPU.
+ *   there are CPUs and slab objects to walk, with room to spare. A loop that
+ *   does neither hangs the host, as it would a CPU.
  *
  * What readers do with elements once freed is kasan's to see.
  */
@@ -31,15 +31,13 @@ import {
 } from "./report.ts";
 import type { Sanitizer } from "./sanitizer.ts";
 
+/** Steps that a section may always make. */
+const LEAST = 512;
+/** Steps for each CPU more: walks of per-CPU structures make two or three, those of calls between CPUs up to four. */
+const PER_CPU = 8;
 /**
- * Steps that a section may always make. The longest walks of a kernel without
- * elements to speak of are those over CPUs, two steps each, and sections are
- * looked at again when they have grown by as much.
- */
-const LEAST = 256;
-/**
- * Steps for each slab object. A walk of the areas makes two an element, one of
- * the blocks four, and elements are one object or two.
+ * Steps for each slab object more. A walk of the areas makes two an element, one
+ * of the blocks four, and elements are one object or two.
  */
 const PER_OBJECT = 8;
 
@@ -77,14 +75,6 @@ export class RcuSanitizer implements Sanitizer {
 
   rcuReadLock(t: Thread): void {
     if (t.rcu_read_depth !== 1) return;
-    const left = this.#find(t);
-    if (left !== null) { // interrupt contexts begin anew with depth 0
-      this.#fail(
-        t,
-        "interrupt handler ended in an RCU read-side section",
-        left,
-      );
-    }
     const s = this.#sections[this.#running] ??= new Section();
     this.#running++;
     s.t = t;
@@ -120,13 +110,9 @@ export class RcuSanitizer implements Sanitizer {
   }
 
   threadExit(t: Thread): void {
-    if (t.rcu_read_depth > 0) {
-      this.#fail(
-        t,
-        "thread ended in an RCU read-side section",
-        this.#find(t),
-      );
-    }
+    if (t.rcu_read_depth === 0) return;
+    const who = t.isInterrupt ? "interrupt handler" : "thread";
+    this.#fail(t, `${who} ended in an RCU read-side section`, this.#find(t));
   }
 
   rcuQueued(t: Thread, head: RcuHead): void {
@@ -172,7 +158,8 @@ export class RcuSanitizer implements Sanitizer {
     if (slab !== undefined) {
       for (const { active } of slab.caches) objects += active;
     }
-    s.due = LEAST + PER_OBJECT * objects;
+    const { nrCpus } = this.k.machine;
+    s.due = LEAST + PER_CPU * nrCpus + PER_OBJECT * objects;
     if (s.steps < s.due) return;
     this.#fail(t, "endless walk in an RCU read-side section", s);
   }
