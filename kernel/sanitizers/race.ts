@@ -175,6 +175,17 @@ export class RaceSanitizer implements Sanitizer {
     mine[t.cpu.id]++;
   }
 
+  exchanged(a: Cpu, b: Cpu): void {
+    const [ca, cb] = [this.#clocks[a.id], this.#clocks[b.id]];
+    join(ca, cb);
+    copy(cb, ca);
+    ca[a.id]++;
+    cb[b.id]++;
+    const thread = this.#running[a.id];
+    this.#running[a.id] = this.#running[b.id];
+    this.#running[b.id] = thread;
+  }
+
   switchTo(cpu: Cpu, next: Thread): void {
     const mine = this.#clocks[cpu.id];
     const prev = this.#running[cpu.id];

@@ -44,6 +44,8 @@ export interface Sanitizer {
   flush?(cpu: Cpu, global: boolean): void;
   /** `cpu` goes on with `next`. */
   switchTo?(cpu: Cpu, next: Thread): void;
+  /** What runs on `a` and `b` has changed places, each passed on by its CPU to the other. */
+  exchanged?(a: Cpu, b: Cpu): void;
   /** `t` has started CPU number `cpu`, which begins with its idle thread. */
   cpuStarted?(t: Thread, cpu: number): void;
 

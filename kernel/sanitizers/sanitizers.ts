@@ -29,6 +29,7 @@ export class Sanitizers implements Observer {
   readonly #ipi: readonly Wanting<"ipi">[];
   readonly #flush: readonly Wanting<"flush">[];
   readonly #switchTo: readonly Wanting<"switchTo">[];
+  readonly #exchanged: readonly Wanting<"exchanged">[];
   readonly #cpuStarted: readonly Wanting<"cpuStarted">[];
   readonly #lockHandedOver: readonly Wanting<"lockHandedOver">[];
   readonly #lockStranger: readonly Wanting<"lockStranger">[];
@@ -74,6 +75,7 @@ export class Sanitizers implements Observer {
     this.#ipi = wanting(all, "ipi");
     this.#flush = wanting(all, "flush");
     this.#switchTo = wanting(all, "switchTo");
+    this.#exchanged = wanting(all, "exchanged");
     this.#cpuStarted = wanting(all, "cpuStarted");
     this.#lockHandedOver = wanting(all, "lockHandedOver");
     this.#lockStranger = wanting(all, "lockStranger");
@@ -139,6 +141,11 @@ export class Sanitizers implements Observer {
   switchTo(cpu: Cpu, next: Context): void {
     const to = this.#switchTo;
     for (let i = 0; i < to.length; i++) to[i].switchTo(cpu, next as Thread);
+  }
+
+  exchanged(a: Cpu, b: Cpu): void {
+    const to = this.#exchanged;
+    for (let i = 0; i < to.length; i++) to[i].exchanged(a, b);
   }
 
   cpuStarted(t: Thread, cpu: number): void {

@@ -173,6 +173,7 @@ export class Driver implements Policy, Observer {
     b.state = state;
     rqs[a.id].curr = tb;
     rqs[b.id].curr = ta;
+    this.k.sanitizers?.exchanged(a, b);
     const { engine } = this.k.machine;
     for (const cpu of [a, b]) {
       engine.reschedule(cpu);

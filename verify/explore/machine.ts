@@ -309,7 +309,9 @@ export class ExploreMachine {
     }
     for (const { id } of engine.cpus) {
       const { idle } = k.sched.rqs[id];
-      if (id > 0) engine.start(engine.cpus[id], idle, t.cpu.clock);
+      if (id === 0) continue;
+      engine.start(engine.cpus[id], idle, t.cpu.clock);
+      k.sanitizers?.cpuStarted(t, id);
     }
   }
 
