@@ -8,7 +8,7 @@
 import { formatOops } from "../../report/oops.ts";
 import { unknownBootOption } from "../params.ts";
 import { WorkloadError } from "../workload_error.ts";
-import { oopsOf } from "./failure.ts";
+import { oopsOf } from "../../report/oops_of.ts";
 import { helpText } from "./help.ts";
 import { type Io, OutputClosed } from "./io.ts";
 import { type BootCommand, parseOptions } from "./options.ts";

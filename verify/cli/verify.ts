@@ -4,7 +4,7 @@
  * Standard output is a pure function of the arguments, but for how far a search
  * with a time limit has come; rates and progress go to standard error.
  */
-import { oopsOf } from "../../boot/cli/failure.ts";
+import { oopsOf } from "../../report/oops_of.ts";
 import { host } from "../../boot/cli/host.ts";
 import { type Io, OutputClosed } from "../../boot/cli/io.ts";
 import { oneLine, UsageError } from "../../boot/cli/usage.ts";

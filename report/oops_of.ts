@@ -1,12 +1,12 @@
 /** Turns what a run threw into the report of an oops. */
-import { PageFault } from "../../arch/hw/mmu.ts";
-import { type Context, StackOverflow } from "../../arch/sim/context.ts";
-import type { Cpu } from "../../arch/sim/cpu.ts";
-import { Deadlock } from "../../arch/sim/engine.ts";
-import { KernelBug } from "../../kernel/bug.ts";
-import { SanitizerReport } from "../../kernel/sanitizers/report.ts";
-import { Thread } from "../../kernel/thread.ts";
-import type { OopsReport, WaitingCpu } from "../../report/oops.ts";
+import { PageFault } from "../arch/hw/mmu.ts";
+import { type Context, StackOverflow } from "../arch/sim/context.ts";
+import type { Cpu } from "../arch/sim/cpu.ts";
+import { Deadlock } from "../arch/sim/engine.ts";
+import { KernelBug } from "../kernel/bug.ts";
+import { SanitizerReport } from "../kernel/sanitizers/report.ts";
+import { Thread } from "../kernel/thread.ts";
+import type { OopsReport, WaitingCpu } from "./oops.ts";
 
 /**
  * What happened to the emulated kernel; `null` if `error` is none of its

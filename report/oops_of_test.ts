@@ -1,8 +1,8 @@
 import { assertEquals } from "@std/assert";
-import { ksym } from "../../arch/asm.ts";
-import { Context, enter, StackOverflow } from "../../arch/sim/context.ts";
-import { Deadlock, Engine } from "../../arch/sim/engine.ts";
-import { oopsOf } from "./failure.ts";
+import { ksym } from "../arch/asm.ts";
+import { Context, enter, StackOverflow } from "../arch/sim/context.ts";
+import { Deadlock, Engine } from "../arch/sim/engine.ts";
+import { oopsOf } from "./oops_of.ts";
 
 Deno.test("oopsOf() says what each CPU of a deadlock waits for", () => {
   const { cpus: [idle, cpu] } = new Engine([
