@@ -40,6 +40,7 @@ import {
   copy,
   join,
   LockShadow,
+  newClock,
   Publication,
   ThreadShadow,
   type VectorClock,
@@ -87,7 +88,7 @@ export class RaceSanitizer implements Sanitizer {
     const n = cpus.length;
     this.#nrCpus = n;
     for (let i = 0; i < n; i++) {
-      const clock = new Int32Array(n);
+      const clock = newClock(n);
       clock[i] = 1;
       this.#clocks.push(clock);
     }
@@ -153,7 +154,7 @@ export class RaceSanitizer implements Sanitizer {
     const slot = target * NR_VECTORS + vector;
     let sent = this.#sent[slot];
     if (sent === undefined) {
-      sent = this.#sent[slot] = new Int32Array(this.#nrCpus);
+      sent = this.#sent[slot] = newClock(this.#nrCpus);
     }
     const mine = this.#clocks[cpu.id];
     if (this.#underWay[slot] === 0) copy(sent, mine);

@@ -2,14 +2,23 @@
  * What the race sanitizer remembers: of a cell, who has used it and when; of a
  * cell or a lock, what whoever let go of it last had seen.
  */
-import { MAX_FRAMES } from "../../arch/sim/context.ts";
 import type { LockOwner } from "../locking/lock_stat.ts";
 import type { Thread } from "../thread.ts";
 import type { StaticShadow } from "./race_static.ts";
 import type { Spot } from "./report.ts";
 
-/** One entry for each CPU: how far it is known to have come. */
-export type VectorClock = Int32Array;
+/**
+ * One entry for each CPU: how far it is known to have come. A plain array: V8
+ * makes a small one much faster than a typed one, and many are made.
+ */
+export type VectorClock = number[];
+
+/** A clock that knows nothing of anybody. */
+export function newClock(nrCpus: number): VectorClock {
+  const clock: VectorClock = [];
+  for (let i = 0; i < nrCpus; i++) clock.push(0);
+  return clock;
+}
 
 /** One access to a cell, kept for a report that may come later. Reused. */
 export class Access {
@@ -23,7 +32,7 @@ export class Access {
   #task: Thread | null = null;
   #atCycles = 0;
   #depth = 0;
-  readonly #stack = new Int32Array(MAX_FRAMES);
+  readonly #stack: number[] = [];
 
   /** Fills it in with what `t` does now. */
   note(t: Thread, epoch: number, plainWrite: boolean, kind: number): void {
@@ -44,7 +53,7 @@ export class Access {
       pid: this.#task!.pid,
       cpu: this.cpu,
       atCycles: this.#atCycles,
-      stack: this.#stack.slice(0, this.#depth).reverse(),
+      stack: Int32Array.from(this.#stack.slice(0, this.#depth).reverse()),
     };
   }
 }
@@ -58,7 +67,7 @@ export class Publication {
   readonly clock: VectorClock;
 
   constructor(nrCpus: number) {
-    this.clock = new Int32Array(nrCpus);
+    this.clock = newClock(nrCpus);
   }
 }
 
@@ -100,7 +109,7 @@ export class ThreadShadow {
 
   /** `of`: the sanitizer whose it is. */
   constructor(readonly of: unknown, nrCpus: number) {
-    this.clock = new Int32Array(nrCpus);
+    this.clock = newClock(nrCpus);
   }
 }
 
