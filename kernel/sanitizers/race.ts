@@ -242,6 +242,14 @@ export class RaceSanitizer implements Sanitizer {
     holder.locks[holder.nrLocks++] = lock;
   }
 
+  /** What comes after all were done comes after what all did. */
+  quiet(): void {
+    const clocks = this.#clocks;
+    for (let i = 1; i < clocks.length; i++) join(clocks[0], clocks[i]);
+    for (let i = 1; i < clocks.length; i++) copy(clocks[i], clocks[0]);
+    for (let i = 0; i < clocks.length; i++) clocks[i][i]++;
+  }
+
   #thread(t: Thread): ThreadShadow {
     const shadow = t.shadow as ThreadShadow | null;
     if (shadow !== null && shadow.of === this) return shadow;

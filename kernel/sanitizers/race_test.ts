@@ -262,6 +262,20 @@ Deno.test("an RCU callback comes after the readers that its grace period waited 
   });
 });
 
+Deno.test("what follows a moment of quiet comes after what was before", () => {
+  const main = (rest: boolean) =>
+    function* (t: Thread): Steps {
+      const cell = new Cell("counter", 0);
+      yield* onEachCpu(t, (p) => write(p, cell), function* (p) {
+        yield* spend(p, 100_000);
+        if (rest) p.k.sanitizers!.quiet(p, p.k);
+        yield* write(p, cell);
+      });
+    };
+  watched("race", main(true));
+  foundBy("race", main(false));
+});
+
 Deno.test("static-vmap-area: found in every order of two CPUs that run it (A13)", () => {
   for (const delay of [0, 700, 10_000, 50_000, 2_000_000]) {
     for (const free of [false, true]) {
