@@ -53,7 +53,7 @@ export class Access {
       pid: this.#task!.pid,
       cpu: this.cpu,
       atCycles: this.#atCycles,
-      stack: Int32Array.from(this.#stack.slice(0, this.#depth).reverse()),
+      stack: this.#stack.slice(0, this.#depth).reverse(),
     };
   }
 }
