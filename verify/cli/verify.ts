@@ -137,10 +137,15 @@ function replay(
 /** The oops, the program, and how to see it again. */
 function report(c: Case, finding: Finding): string {
   const oops = oopsOf(finding.error, exploreSpec(1, 1).clockHz, 1)!;
-  const rounds = c.rounds.flatMap(({ program }, i) => [
-    `Round ${i + 1} of ${c.rounds.length}:`,
-    ...describeProgram(program).map((line) => `  ${line}`),
-  ]);
+  const n = c.rounds.length;
+  const rounds = c.rounds.flatMap(({ program, clean }, i) => {
+    const calls = describeProgram(program);
+    return [
+      n === 1 ? "Program:" : `Program, round ${i + 1} of ${n}:`,
+      ...calls.map((call) => `  ${call}`),
+      ...(clean ? ["  afterwards: all is given back, grace periods end"] : []),
+    ];
+  });
   return [
     formatOops(oops),
     ...rounds.map((line) => `${line}\n`),

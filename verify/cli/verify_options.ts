@@ -13,7 +13,7 @@ import { VMAP_LAYERS } from "../../kernel/mm/vmalloc.ts";
 import { SANITIZERS } from "../../kernel/sanitizers/index.ts";
 import type { Case } from "../search/case.ts";
 import { FAULTS, parseCase, ReplayError } from "../search/replay_string.ts";
-import type { SearchOptions } from "../search/session.ts";
+import type { PolicyName, SearchOptions } from "../search/session.ts";
 
 /** Policies, and what each does. */
 export const POLICIES = [
@@ -29,8 +29,6 @@ export const POLICIES = [
   },
   { name: "rr", summary: "round robin: each CPU goes on until it waits" },
 ] as const;
-/** One of {@linkcode POLICIES}. */
-export type PolicyName = typeof POLICIES[number]["name"];
 
 /** What to do, checked. */
 export type VerifyCommand =
@@ -43,9 +41,7 @@ export type VerifyCommand =
   }
   | {
     readonly kind: "search";
-    readonly options: Omit<SearchOptions, "policy"> & {
-      readonly policy: PolicyName;
-    };
+    readonly options: SearchOptions;
     /** Schedules at most. */
     readonly iterations: number;
     /** Host seconds at most. */
@@ -122,10 +118,8 @@ export function parseVerify(args: readonly string[]): VerifyCommand {
   };
 }
 
-function searchOptions(
-  flags: VerifyFlags,
-): Extract<VerifyCommand, { kind: "search" }>["options"] {
-  const policies = POLICIES.map(({ name }) => name);
+function searchOptions(flags: VerifyFlags): SearchOptions {
+  const policies: PolicyName[] = POLICIES.map(({ name }) => name);
   const sanitizers = SANITIZERS.map(({ name }) => name);
   const sanitize = only(flags, "sanitize") ?? "all";
   const vmap = oneOf(

@@ -45,6 +45,8 @@ export class Driver implements Policy, Observer {
   k!: Kernel;
   #chooser: Chooser | null = null;
   #due = Infinity;
+  /** Clock of who performed the last operation. */
+  #now = 0;
   /** Whether interrupts arrive at {@linkcode current} when it goes on. */
   #deliver = false;
   readonly #boot = new TimedPolicy();
@@ -81,8 +83,11 @@ export class Driver implements Policy, Observer {
       if (!this.#goesOn() && !this.#next(engine, chooser)) return null;
     }
     this.#due = Math.min(chooser.due, this.maxSteps);
-    if (this.#deliver) arrive(this.current!);
-    return this.current;
+    const current = this.current!;
+    // Time decides nothing, but reports tell it: what happens later is later.
+    if (current.clock < this.#now) current.clock = this.#now;
+    if (this.#deliver) arrive(current);
+    return current;
   }
 
   horizon(engine: Engine, cpu: Cpu): number {
@@ -239,6 +244,7 @@ export class Driver implements Policy, Observer {
   // Observer.
 
   operation(t: Context, kind: number, place: unknown, value: number): void {
+    this.#now = t.cpu.clock;
     if (++this.step >= this.#due && this.#chooser !== null) {
       const { cpu } = t;
       cpu.limit = -Infinity;

@@ -8,7 +8,7 @@ import { KernelBug } from "../../kernel/bug.ts";
 import { SanitizerReport } from "../../kernel/sanitizers/report.ts";
 import type { Chooser } from "../explore/chooser.ts";
 import type { ScheduleEvent } from "../explore/event.ts";
-import { ExploreMachine } from "../explore/machine.ts";
+import { ExploreMachine, type ExploreOptions } from "../explore/machine.ts";
 import { Replay } from "../explore/replay.ts";
 import { RuleChooser } from "../explore/rule.ts";
 import type { Program } from "../programs/program.ts";
@@ -58,35 +58,45 @@ export interface Finding {
   readonly error: KernelBug | Deadlock;
 }
 
-/** A machine that runs rounds; after a finding it is of no more use. */
+/** What an explorer's machine for `machine` is made of; `program` is the first that it runs. */
+export function exploreOptions(
+  machine: CaseMachine,
+  program: Program,
+): ExploreOptions {
+  return {
+    cpus: machine.cpus,
+    nrCpus: machine.nrCpus,
+    pages: machine.pages,
+    sanitize: machine.sanitize,
+    params: {
+      vmap: machine.vmap,
+      vmap_quirk: new Set(machine.quirks),
+      lazy_max: machine.lazyMax,
+    },
+    early: earlyFunction(program),
+  };
+}
+
+/** A machine and the world of its programs; after a finding it is of no more use. */
 export class Lab {
-  readonly machine: ExploreMachine;
   readonly world: World;
   /** Decisions taken in the last round. */
   decisions: ScheduleEvent[] = [];
   readonly #rule = new RuleChooser();
 
-  /** @throws What booting has found: see {@linkcode findingOf}. */
-  constructor(machine: CaseMachine, program: Program) {
-    this.machine = new ExploreMachine({
-      cpus: machine.cpus,
-      nrCpus: machine.nrCpus,
-      pages: machine.pages,
-      sanitize: machine.sanitize,
-      params: {
-        vmap: machine.vmap,
-        vmap_quirk: new Set(machine.quirks),
-        lazy_max: machine.lazyMax,
-      },
-      early: earlyFunction(program),
-    });
-    this.world = new World(this.machine);
-    const { faults } = machine;
-    if (faults.length > 0) {
-      const { driver, k } = this.machine;
-      k.faults.decide = (_t, { name }) =>
-        faults.includes(name) && driver.allocationFails();
-    }
+  /** @param faults Kinds of allocations that may fail. */
+  constructor(readonly machine: ExploreMachine, faults: readonly string[]) {
+    this.world = new World(machine);
+    if (faults.length === 0) return;
+    const { driver, k } = machine;
+    k.faults.decide = (_t, { name }) =>
+      faults.includes(name) && driver.allocationFails();
+  }
+
+  /** One that has just booted. @throws What booting has found: see {@linkcode findingOf}. */
+  static boot(machine: CaseMachine, program: Program): Lab {
+    const options = exploreOptions(machine, program);
+    return new Lab(new ExploreMachine(options), machine.faults);
   }
 
   /** Runs a round. @throws What it has found. */
@@ -147,7 +157,7 @@ export function runWith(
   let lab: Lab | null = null;
   let finding: Finding | null = null;
   try {
-    lab = new Lab(c.machine, c.rounds[0].program);
+    lab = Lab.boot(c.machine, c.rounds[0].program);
     const last = c.rounds.length - 1;
     for (let i = 0; i <= last; i++) {
       const { program, events, clean } = c.rounds[i];

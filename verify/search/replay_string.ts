@@ -10,15 +10,9 @@ import { nearest } from "../../arch/sim/nearest.ts";
 import { QUIRKS } from "../../kernel/mm/quirks.ts";
 import { SANITIZERS } from "../../kernel/sanitizers/index.ts";
 import { formatEvents, parseEvents } from "../explore/event.ts";
+import { SCHEDULE_VERSION } from "../explore/version.ts";
 import { formatProgram, parseProgram } from "../programs/program.ts";
 import type { Case, CaseMachine, Round } from "./case.ts";
-
-/**
- * Version of strings. Goes up with whatever makes an old string mean another
- * run: an operation more or less in the kernel, another order of boot, another
- * text form. `tests/verify_exam_test.ts` fails until it does.
- */
-export const REPLAY_VERSION = 1;
 
 /** Kinds of allocations that may fail, and their letters. */
 export const FAULTS: readonly {
@@ -45,7 +39,7 @@ export function formatCase({ machine, rounds }: Case): string {
   const all = SANITIZERS.every(({ name }) => sanitize.includes(name));
   const layer = vmap === "rewrite" ? [] : [`vmap-${vmap}`];
   return [
-    String(REPLAY_VERSION),
+    String(SCHEDULE_VERSION),
     `c${cpus}n${nrCpus}p${pages}l${lazyMax}${
       faults === "" ? "" : `f${faults}`
     }`,
@@ -68,12 +62,12 @@ export function parseCase(text: string): Case {
     throw new ReplayError(
       `Cannot replay "${
         short(text)
-      }" as it must begin with a version: expected what verify printed after --replay=, such as ${REPLAY_VERSION}/c2n4p64l12/...`,
+      }" as it must begin with a version: expected what verify printed after --replay=, such as ${SCHEDULE_VERSION}/c2n4p64l12/...`,
     );
   }
-  if (Number(version) !== REPLAY_VERSION) {
+  if (Number(version) !== SCHEDULE_VERSION) {
     throw new ReplayError(
-      `Cannot replay a string of version ${version} as this is version ${REPLAY_VERSION}: use the vmaplab that printed it`,
+      `Cannot replay a string of version ${version} as this is version ${SCHEDULE_VERSION}: use the vmaplab that printed it`,
     );
   }
   if (rounds.length === 0) {

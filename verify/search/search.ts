@@ -2,7 +2,7 @@
 import { Coverage } from "../programs/coverage.ts";
 import { Corpus } from "../programs/corpus.ts";
 import type { Case, Finding } from "./case.ts";
-import { runSession, type SearchOptions, SESSION_ROUNDS } from "./session.ts";
+import { runSession, type SearchOptions } from "./session.ts";
 
 /** How far a search has come. */
 export interface SearchProgress {
@@ -10,6 +10,8 @@ export interface SearchProgress {
   readonly schedules: number;
   /** Operations on shared state, all together. */
   readonly steps: number;
+  /** Of `dfs`: programs of which all schedules were run. */
+  readonly exhausted: number;
   /** Bits of coverage: ways from one kernel function to another, and states, seen. */
   readonly coverage: number;
   /** Programs that have been kept. */
@@ -41,17 +43,19 @@ export function search(
   const { coverage } = corpus;
   let schedules = 0;
   let steps = 0;
+  let exhausted = 0;
   let found: SearchResult["found"] = null;
   const progress = (): SearchProgress => ({
     schedules,
     steps,
+    exhausted,
     coverage: coverage.count,
     corpus: corpus.size,
   });
   for (let nr = 0; found === null && schedules < limits.iterations; nr++) {
     const left = limits.iterations - schedules;
-    const limit = Math.min(left, SESSION_ROUNDS);
-    const session = runSession(options, nr, limit, coverage, corpus);
+    const session = runSession(options, nr, left, coverage, corpus);
+    if (session.exhausted) exhausted++;
     schedules += session.rounds;
     steps += session.steps;
     found = session.found;

@@ -6,6 +6,7 @@
  */
 import { Rng } from "../../arch/sim/random.ts";
 import type { Chooser } from "../explore/chooser.ts";
+import { Dfs } from "../explore/dfs.ts";
 import { Pct } from "../explore/pct.ts";
 import { RandomWalk } from "../explore/random_walk.ts";
 import { RuleChooser } from "../explore/rule.ts";
@@ -17,6 +18,7 @@ import { isRefusal } from "../programs/interpret.ts";
 import {
   type Case,
   type CaseMachine,
+  exploreOptions,
   type Finding,
   findingOf,
   Lab,
@@ -24,7 +26,7 @@ import {
 } from "./case.ts";
 
 /** How schedules are chosen. */
-export type PolicyName = "mix" | "random" | "pct" | "rr";
+export type PolicyName = "mix" | "random" | "pct" | "dfs" | "rr";
 
 /** What to search with. */
 export interface SearchOptions {
@@ -34,7 +36,7 @@ export interface SearchOptions {
   readonly quirks: readonly string[];
   readonly sanitize: readonly string[];
   readonly policy: PolicyName;
-  /** Of PCT: ordering constraints of a bug. */
+  /** Ordering constraints of a bug (pct), preemptions of a schedule (dfs). */
   readonly depth: number;
   /** Kinds of allocations that may fail, by the names of the kernel parameters. */
   readonly faults: readonly string[];
@@ -47,8 +49,8 @@ export interface SessionResult {
   readonly rounds: number;
   /** Operations on shared state, all rounds together. */
   readonly steps: number;
-  /** Decisions taken. */
-  readonly decisions: number;
+  /** Of `dfs`: whether all schedules of the program were run. */
+  readonly exhausted: boolean;
   /** What was found, and the rounds that led there; `null` = nothing. */
   readonly found: { readonly finding: Finding; readonly case: Case } | null;
 }
@@ -57,8 +59,11 @@ export interface SessionResult {
 const SESSIONS = 2 ** 20;
 /** Most allocations of a session that fail, in percent of those that may. */
 const MAX_FAIL_PERCENT = 20;
-/** Rounds of a session. */
-export const SESSION_ROUNDS = 64;
+/** Rounds of a session; of `dfs`, schedules of one program. */
+const SESSION_ROUNDS = 64;
+const DFS_ROUNDS = 4096;
+/** Calls of a task in a program whose schedules are all to be run. */
+const DFS_CALLS = 2;
 /** Rounds that end clean, in percent. */
 const CLEAN_PERCENT = 30;
 /** Programs that are made from one in the corpus, in percent. */
@@ -78,17 +83,71 @@ export function runSession(
   corpus: Corpus | null,
 ): SessionResult {
   const rng = new Rng(options.seed * SESSIONS + nr);
+  return options.policy === "dfs"
+    ? runDfs(options, rng, Math.min(limit, DFS_ROUNDS))
+    : runRounds(
+      options,
+      rng,
+      nr,
+      Math.min(limit, SESSION_ROUNDS),
+      coverage,
+      corpus,
+    );
+}
+
+/** All schedules of one small program, each on a machine that has just booted. */
+function runDfs(
+  options: SearchOptions,
+  rng: Rng,
+  limit: number,
+): SessionResult {
+  const machine = pickMachine(rng, options);
+  const { early, tasks } = generate(rng, machine.cpus, true);
+  const program = {
+    early,
+    tasks: tasks.map((ops) => ops.slice(0, DFS_CALLS)),
+  };
+  const dfs = new Dfs({ preemptions: options.depth, ticks: 1 });
+  const boot = exploreOptions(machine, program);
+  let lab: Lab | null = null;
+  let rounds = 0;
+  let more = true;
+  while (more && rounds < limit) {
+    rounds++;
+    try {
+      more = dfs.run(boot, (m) => {
+        lab = new Lab(m, machine.faults);
+        return lab.world.functions(program);
+      }, () => lab!.clean());
+    } catch (error) {
+      const finding = findingOf(error);
+      if (lab !== null && isRefusal(error, (lab as Lab).world)) continue;
+      const round = { program, events: dfs.events, clean: true };
+      const found = { finding, case: { machine, rounds: [round] } };
+      return { rounds, steps: dfs.counts.steps, exhausted: false, found };
+    }
+  }
+  return { rounds, steps: dfs.counts.steps, exhausted: !more, found: null };
+}
+
+function runRounds(
+  options: SearchOptions,
+  rng: Rng,
+  nr: number,
+  limit: number,
+  coverage: Coverage | null,
+  corpus: Corpus | null,
+): SessionResult {
   const machine = pickMachine(rng, options);
   const chooser = pickChooser(rng, options);
   const rounds: Round[] = [];
   let steps = 0;
-  let decisions = 0;
   let lab: Lab | null = null;
   let program = generate(rng, machine.cpus, true);
   let found: SessionResult["found"] = null;
   try {
     rounds.push({ program, events: [], clean: false });
-    lab = new Lab(machine, program);
+    lab = Lab.boot(machine, program);
     const { driver } = lab.machine;
     driver.watcher = coverage;
     for (let i = 0; i < limit; i++) {
@@ -100,7 +159,6 @@ export function runSession(
       coverage?.begin();
       lab.run(program, chooser);
       steps += driver.step;
-      decisions += driver.events.length;
       rounds[i] = { program, events: lab.decisions, clean };
       if (coverage !== null) {
         coverage.state(lab.machine.k);
@@ -121,7 +179,7 @@ export function runSession(
       found = { finding, case: { machine, rounds } };
     }
   }
-  return { rounds: rounds.length, steps, decisions, found };
+  return { rounds: rounds.length, steps, exhausted: false, found };
 }
 
 function nextProgram(

@@ -1,0 +1,8 @@
+/** Version of schedules, for the strings that replay them. */
+
+/**
+ * Goes up with whatever makes an old schedule mean another run: an operation
+ * more or less in the kernel, another order of boot, another text form. The test
+ * of docs/VERIFY.md's strings fails until it does.
+ */
+export const SCHEDULE_VERSION = 1;
