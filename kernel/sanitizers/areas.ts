@@ -321,7 +321,7 @@ export class AreaSanitizer implements Sanitizer {
     if (found.length === 0) return;
     // A headline without the numbers.
     const first = found[0].replaceAll(/\b(?=[a-f]*\d)[\da-f]+\b/g, "N");
-    this.#report(t, `vmap layer: ${first}`, [{
+    this.#report(t, `inconsistent: ${first}`, [{
       title: "all that check() says:",
       lines: found,
     }]);
@@ -379,6 +379,6 @@ export class AreaSanitizer implements Sanitizer {
     headline: string,
     sections: readonly ReportSection[] = [],
   ): never {
-    throw new SanitizerReport(t, "areas", headline, sections);
+    throw new SanitizerReport(t, "areas", `BUG: vmap: ${headline}`, sections);
   }
 }

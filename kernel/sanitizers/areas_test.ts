@@ -71,7 +71,7 @@ function shows(
   assertEquals(found([], main, options), null);
   const report = found([quirk], main, options);
   assert(report !== null, "nothing found");
-  assertEquals(report.headline, headline);
+  assertEquals(report.headline, `BUG: vmap: ${headline}`);
   assertEquals(report.sanitizer, "areas");
   return report;
 }
@@ -103,7 +103,7 @@ function* overlay(t: Thread): Steps {
 
 Deno.test("insert-overlap: what the insertion does not see is found", () => {
   const report = found(["insert-overlap"], overlay);
-  assertEquals(report?.headline, "areas overlap");
+  assertEquals(report?.headline, "BUG: vmap: areas overlap");
 });
 
 Deno.test("no-overflow-check: an area that wraps is found", () => {
@@ -206,7 +206,10 @@ Deno.test("free-before-unlink: addresses of a listed vm_struct handed out are fo
     assert(vm === t.k.vmalloc.vmlist);
     yield* vmalloc(t, PAGE_SIZE);
   });
-  assertEquals(report?.headline, "addresses of a listed vm_struct handed out");
+  assertEquals(
+    report?.headline,
+    "BUG: vmap: addresses of a listed vm_struct handed out",
+  );
 });
 
 Deno.test("no-vmlist-import: what was there before vmalloc_init() is handed out", () => {
@@ -249,7 +252,7 @@ Deno.test("unchecked-dirty: a second vm_unmap_ram() that is accepted is found", 
     yield* vm_unmap_ram(t, addr, 1);
   };
   const report = found(["unchecked-dirty"], main);
-  assertEquals(report?.headline, "address freed a second time");
+  assertEquals(report?.headline, "BUG: vmap: address freed a second time");
   assertStringIncludes(report!.sections[1].title, "freed by init:1");
   // The default traps it.
   let oops = "";
@@ -281,7 +284,7 @@ Deno.test("rescan-after-new-block: a second block for one request is found", () 
     t.k.sanitizers!.blockMade(t);
     t.k.sanitizers!.blockMade(t); // as after a migration
   });
-  assertEquals(report?.headline, "two blocks made for one request");
+  assertEquals(report?.headline, "BUG: vmap: two blocks made for one request");
 });
 
 Deno.test("mappings outside of areas, and in free ones, are found", () => {
@@ -291,7 +294,7 @@ Deno.test("mappings outside of areas, and in free ones, are found", () => {
     const at = VMALLOC_START + 64 * PAGE_SIZE;
     yield* vmap_page_range(t, at, at + PAGE_SIZE, PROT, pages);
   });
-  assertEquals(outside?.headline, "mapping made outside of areas");
+  assertEquals(outside?.headline, "BUG: vmap: mapping made outside of areas");
   const free = found([], function* (t) {
     const addr = yield* vmalloc(t, PAGE_SIZE);
     yield* vunmap_page_range(t, addr, addr + PAGE_SIZE);
@@ -299,7 +302,7 @@ Deno.test("mappings outside of areas, and in free ones, are found", () => {
     const pages = yield* take_pages(t, 1);
     yield* vmap_page_range(t, addr, addr + PAGE_SIZE, PROT, pages);
   });
-  assertEquals(free?.headline, "mapping made in a free area");
+  assertEquals(free?.headline, "BUG: vmap: mapping made in a free area");
 });
 
 Deno.test("an area freed twice is found", () => {
@@ -310,7 +313,7 @@ Deno.test("an area freed twice is found", () => {
     yield* mark_lazy_free(t, w, va);
     yield* mark_lazy_free(t, w, va);
   });
-  assertEquals(report?.headline, "area freed a second time");
+  assertEquals(report?.headline, "BUG: vmap: area freed a second time");
 });
 
 Deno.test("a vm_struct that shares its area is found, as static-vmap-area makes it", () => {
@@ -321,7 +324,7 @@ Deno.test("a vm_struct that shares its area is found, as static-vmap-area makes 
     other.addr = vm.addr;
     t.k.sanitizers!.vmListed(t, other);
   });
-  assertEquals(report?.headline, "vm_structs overlap");
+  assertEquals(report?.headline, "BUG: vmap: vm_structs overlap");
 });
 
 Deno.test("what the layer's own check() says is reported without its numbers", () => {
@@ -331,7 +334,7 @@ Deno.test("what the layer's own check() says is reported without its numbers", (
   });
   assertEquals(
     report?.headline,
-    "vmap layer: vmap_lazy_nr is N, lazily freed areas have N pages",
+    "BUG: vmap: inconsistent: vmap_lazy_nr is N, lazily freed areas have N pages",
   );
 });
 

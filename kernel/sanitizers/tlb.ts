@@ -314,7 +314,7 @@ export class TlbSanitizer implements Sanitizer {
     more: readonly ReportSection[] = [],
   ): never {
     const sections = [...holderSections(this.k, vaddr, m), ...more];
-    throw new SanitizerReport(t, "tlb", headline, sections);
+    throw new SanitizerReport(t, "tlb", `BUG: TLB: ${headline}`, sections);
   }
 }
 

@@ -68,7 +68,10 @@ Deno.test("an access after vunmap() is found while the translation is left", () 
     yield* vload(t, addr, 8);
   });
   const lines = text(report);
-  assertStringIncludes(lines, "use of an address after it was unmapped\n");
+  assertStringIncludes(
+    lines,
+    "BUG: TLB: use of an address after it was unmapped\n",
+  );
   assertStringIncludes(lines, "mapped by init:1 on CPU 0 at");
   assertStringIncludes(lines, "unmapped by init:1 on CPU 0 at");
   assertStringIncludes(lines, "\nvunmap\n");
@@ -83,7 +86,10 @@ Deno.test("an access after vm_unmap_ram() and after vfree() is found too", () =>
     yield* vm_unmap_ram(t, addr, 1);
     yield* vstore(t, addr, 8, 1);
   });
-  assertEquals(ram?.headline, "use of an address after it was unmapped");
+  assertEquals(
+    ram?.headline,
+    "BUG: TLB: use of an address after it was unmapped",
+  );
   const freed = found(function* (t) {
     const addr = yield* vmalloc(t, PAGE_SIZE);
     yield* vstore(t, addr, 8, 1);
@@ -122,7 +128,10 @@ Deno.test("posted-search: entries in use where a mapping is made", () => {
     yield* vm_unmap_aliases(t);
     yield* vmap(t, pages, 4, VM_MAP, PROT);
   });
-  assertEquals(report?.headline, "address reused while its entry is in use");
+  assertEquals(
+    report?.headline,
+    "BUG: TLB: address reused while its entry is in use",
+  );
 });
 
 /** Fills a block of 1024 pages and unmaps some of it. */
@@ -198,7 +207,10 @@ Deno.test("an access through what the TLB had before is found", () => {
     tlb.insert(a / PAGE_SIZE, old.pfn, PROT);
     yield* vload(t, b, 8);
   });
-  assertEquals(report?.headline, "access through a stale translation");
+  assertEquals(
+    report?.headline,
+    "BUG: TLB: access through a stale translation",
+  );
 });
 
 Deno.test("clearing entries that are in use is found", () => {
@@ -208,7 +220,7 @@ Deno.test("clearing entries that are in use is found", () => {
   });
   assertEquals(
     report?.headline,
-    "page-table entries of a mapping in use cleared",
+    "BUG: TLB: page-table entries of a mapping in use cleared",
   );
 });
 
