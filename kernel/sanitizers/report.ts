@@ -82,13 +82,14 @@ export interface Spot {
   readonly cpu: number;
   readonly atCycles: number;
   /** Symbols of the call stack, innermost first. */
-  readonly stack: Int32Array;
+  readonly stack: ArrayLike<number>;
 }
 
 /** Who `t` is and where it stands. */
 export function spotOf(t: Thread): Spot {
-  const stack = new Int32Array(t.depth);
-  for (let i = 0; i < t.depth; i++) stack[i] = t.stack[t.depth - 1 - i];
+  // No typed array: to allocate one costs the host ten times as much.
+  const stack: number[] = [];
+  for (let i = t.depth - 1; i >= 0; i--) stack.push(t.stack[i]);
   return {
     comm: t.task.name,
     pid: t.task.pid,
