@@ -90,6 +90,17 @@ Deno.test("Tlb serves every base page of a large page", () => {
   assertEquals(tlb(4, 4, 0, 4, 0).insertLarge(0, 0, LOCAL), -1);
 });
 
+Deno.test("Tlb.peek() finds what lookup() would, and moves and counts nothing", () => {
+  const t = tlb(2, 2, 8, 4);
+  for (const vpn of [1, 2, 3]) t.insert(vpn, vpn + 100, LOCAL);
+  t.insertLarge(1024, 0x200, PAGE_KERNEL);
+  assertEquals([1, 2, 3, 4].map((vpn) => t.peek(vpn)), [101, 102, 103, -1]);
+  assertEquals(t.peek(1024 + 17), 0x200 + 17);
+  assertEquals([t.hitsL1, t.hitsL2, t.hitsLarge, t.misses], [0, 0, 0, 0]);
+  t.lookup(1);
+  assertEquals(t.lastLevel, 2); // still there
+});
+
 Deno.test("Tlb.invalidate() drops base and large, global or not", () => {
   const t = tlb(2, 2, 8);
   t.insertLarge(0, 0x200, PAGE_KERNEL);
