@@ -18,9 +18,9 @@
  * interrupts off while one CPU is online; knowledge is one run's, so that every
  * finding has a schedule.
  */
-import type { Kernel } from "../kernel.ts";
 import { symName } from "../../arch/sim/symbol.ts";
 import type { CpuMask } from "../cpumask.ts";
+import type { Kernel } from "../kernel.ts";
 import type { LockOwner } from "../locking/lock_stat.ts";
 import type { Thread } from "../thread.ts";
 import {
@@ -29,27 +29,26 @@ import {
   DepEdge,
   fact,
   HARDIRQ,
-  shortestWay,
   SOFTIRQ,
   spread,
   wayBack,
 } from "./lockdep_class.ts";
 import { HeldLocks } from "./lockdep_held.ts";
 import {
+  askingSections,
+  callerOf,
+  clashFinding,
+  contextLine,
+  cycleFinding,
+  heldSection,
+} from "./lockdep_report.ts";
+import {
   type ReportSection,
   SanitizerReport,
   type Spot,
   spotOf,
-  spotSection,
 } from "./report.ts";
 import { LockMode, type Sanitizer } from "./sanitizer.ts";
-
-/** What the two facts of a pair are called: above, below. */
-const PAIR_NAMES = [
-  ["IN-HARDIRQ", "HARDIRQ-ON"],
-  ["IN-SOFTIRQ", "SOFTIRQ-ON"],
-  ["ASKED-IRQS-OFF", "HELD-OVER-IPI"],
-] as const;
 
 /** See the file's head. */
 export class LockdepSanitizer implements Sanitizer {
@@ -89,7 +88,7 @@ export class LockdepSanitizer implements Sanitizer {
       cls,
       mode,
       irqsOn,
-      t.stack[t.depth >= 2 ? t.depth - 2 : 0],
+      callerOf(t),
     );
     if (irqsOn && mode <= LockMode.SPIN_READ) {
       this.#heldWithIrqsOn(t, cls, mode);
@@ -133,7 +132,7 @@ export class LockdepSanitizer implements Sanitizer {
       [{
         title:
           `${t.name}/${t.task.pid} is trying to release lock (${lock.stats.name}) at:`,
-        lines: [callerOf(t), "but there are no more locks to release"],
+        lines: [symName(callerOf(t)), "but there are no more locks to release"],
       }],
     );
   }
@@ -159,11 +158,7 @@ export class LockdepSanitizer implements Sanitizer {
       t,
       `BUG: sleeping function called from invalid context at ${what}`,
       [{
-        title: `in_atomic(): ${
-          Number(t.isInterrupt || t.preempt_count + t.softirq_count > 0)
-        }, irqs_disabled(): ${
-          Number(!t.cpu.irqsOn)
-        }, pid: ${t.task.pid}, name: ${t.name}`,
+        title: contextLine(t),
         lines: [],
       }],
     );
@@ -184,7 +179,7 @@ export class LockdepSanitizer implements Sanitizer {
       if (mode > LockMode.SPIN_READ) continue;
       const cls = held.classes[i];
       const bit = fact(ANSWER, mode === LockMode.SPIN_READ);
-      if ((cls.ownBelow & bit) === 0) this.#noteBelow(t, cls, bit);
+      if ((cls.below & bit) === 0) this.#noteBelow(t, cls, bit);
     }
   }
 
@@ -244,7 +239,7 @@ export class LockdepSanitizer implements Sanitizer {
     this.#report(
       t,
       `INFO: possible recursive locking detected: ${cls.name}`,
-      this.#asking(t, cls, held, index),
+      askingSections(t, cls, held, index),
     );
   }
 
@@ -258,7 +253,15 @@ export class LockdepSanitizer implements Sanitizer {
     }
     edge.ways |= 1 << way;
     const back = to.edges.length === 0 ? null : wayBack(edge, way);
-    if (back !== null) this.#reportCycle(t, edge, back);
+    if (back !== null) {
+      const { headline, sections } = cycleFinding(
+        t,
+        this.#heldBy(t),
+        edge,
+        back,
+      );
+      this.#report(t, headline, sections);
+    }
     this.#settle(t, from);
   }
 
@@ -266,7 +269,7 @@ export class LockdepSanitizer implements Sanitizer {
     const read = mode === LockMode.SPIN_READ;
     let bits = fact(HARDIRQ, read);
     if (t.softirq_count === 0 && !t.isInterrupt) bits |= fact(SOFTIRQ, read);
-    if ((cls.ownBelow & bits) !== bits) this.#noteBelow(t, cls, bits);
+    if ((cls.below & bits) !== bits) this.#noteBelow(t, cls, bits);
   }
 
   #noteAbove(t: Thread, cls: DepClass, bits: number): void {
@@ -277,99 +280,20 @@ export class LockdepSanitizer implements Sanitizer {
   }
 
   #noteBelow(t: Thread, cls: DepClass, bits: number): void {
-    noteSpots(cls.belowSpots, bits & ~cls.ownBelow, spotOf(t));
-    cls.ownBelow |= bits;
+    noteSpots(cls.belowSpots, bits & ~cls.below, spotOf(t));
     cls.below |= bits;
-    this.#settle(t, cls);
+    if (cls.clash() !== -1) this.#reportClash(t, cls);
   }
 
   /** Passes on what `cls` has learnt, and reports where it meets what it must not. */
   #settle(t: Thread, cls: DepClass): void {
     const at = spread(cls);
-    if (at !== null) this.#reportClash(t, at, at.clash());
+    if (at !== null) this.#reportClash(t, at);
   }
 
-  #reportCycle(t: Thread, edge: DepEdge, back: readonly DepEdge[]): never {
-    const names = [edge.from, ...back.map(({ from }) => from), edge.from]
-      .map(({ name }) => name);
-    const held = this.#heldBy(t);
-    this.#report(
-      t,
-      `INFO: possible circular locking dependency detected: ${turned(names)}`,
-      [
-        ...this.#asking(
-          t,
-          edge.to,
-          held,
-          held.classes.indexOf(edge.from),
-        ),
-        {
-          title: "the existing dependency chain (in reverse order) is:",
-          lines: [],
-        },
-        ...back.map((e) => this.#edgeSection(e)).reverse(),
-      ],
-    );
-  }
-
-  #reportClash(t: Thread, at: DepClass, pair: number): never {
-    const either = fact(pair, false) | fact(pair, true);
-    const up = shortestWay(at, (c) => (c.ownAbove & either) !== 0, false)!;
-    const down = shortestWay(at, (c) => (c.ownBelow & either) !== 0, true)!;
-    const first = up.length === 0 ? at : up[0].from;
-    const last = down.length === 0 ? at : down[down.length - 1].to;
-    const [above, below] = PAIR_NAMES[pair];
-    this.#report(t, clashHeadline(pair, first, last), [
-      this.#factSection(
-        first,
-        above,
-        first.ownAbove & either,
-        first.aboveSpots,
-      ),
-      ...[...up, ...down].map((e) => this.#edgeSection(e)),
-      this.#factSection(last, below, last.ownBelow & either, last.belowSpots),
-    ]);
-  }
-
-  #factSection(
-    cls: DepClass,
-    name: string,
-    bits: number,
-    spots: readonly (Spot | undefined)[],
-  ): ReportSection {
-    const bit = 31 - Math.clz32(bits & -bits);
-    const kind = bit >= 3 ? "R" : "W";
-    return spotSection(
-      this.k,
-      `(${cls.name}) became {${name}-${kind}}`,
-      spots[bit]!,
-    );
-  }
-
-  #edgeSection(edge: DepEdge): ReportSection {
-    return spotSection(
-      this.k,
-      `-> (${edge.from.name}) held, (${edge.to.name}) asked for`,
-      edge.spot,
-    );
-  }
-
-  #asking(
-    t: Thread,
-    cls: DepClass,
-    held: HeldLocks,
-    index: number,
-  ): ReportSection[] {
-    return [
-      {
-        title: `${t.name}/${t.task.pid} is trying to acquire lock:`,
-        lines: [`(${cls.name}), at: ${callerOf(t)}`],
-      },
-      {
-        title: "but task is already holding lock:",
-        lines: [heldLine(held, index)],
-      },
-    ];
+  #reportClash(t: Thread, at: DepClass): never {
+    const { headline, sections } = clashFinding(this.k, at, at.clash());
+    this.#report(t, headline, sections);
   }
 
   #report(
@@ -398,45 +322,4 @@ function noteSpots(
   for (let left = bits; left !== 0; left &= left - 1) {
     spots[31 - Math.clz32(left & -left)] = spot;
   }
-}
-
-function clashHeadline(pair: number, first: DepClass, last: DepClass): string {
-  const names = first === last ? first.name : `${first.name} -> ${last.name}`;
-  if (pair === ANSWER) {
-    return `INFO: possible deadlock: ${names} is asked for with interrupts off and held while other CPUs are to answer an interrupt`;
-  }
-  const [above, below] = PAIR_NAMES[pair];
-  if (first === last) {
-    return `INFO: inconsistent lock state: ${names} is {${above}} and {${below}}`;
-  }
-  const irq = pair === HARDIRQ ? "HARDIRQ" : "SOFTIRQ";
-  return `INFO: ${irq}-safe -> ${irq}-unsafe lock order detected: ${names}`;
-}
-
-/** A cycle's names, the first of them again at the end, from the least one on: one cycle, one headline. */
-function turned(names: readonly string[]): string {
-  const round = names.slice(0, -1);
-  const least = round.indexOf([...round].sort()[0]);
-  const from = [...round.slice(least), ...round.slice(0, least)];
-  return [...from, from[0]].join(" -> ");
-}
-
-/** Who calls the lock function that `t` is in. */
-function callerOf(t: Thread): string {
-  return symName(t.stack[t.depth >= 2 ? t.depth - 2 : 0]);
-}
-
-function heldLine(held: HeldLocks, index: number): string {
-  return `(${held.classes[index].name}), at: ${symName(held.callers[index])}`;
-}
-
-function heldSection(t: Thread, held: HeldLocks): ReportSection {
-  const who = `${t.name}/${t.task.pid}`;
-  if (held.depth === 0) return { title: `no locks held by ${who}.`, lines: [] };
-  const lines: string[] = [];
-  for (let i = 0; i < held.depth; i++) {
-    lines.push(`#${i}: ${heldLine(held, i)}`);
-  }
-  const n = held.depth === 1 ? "1 lock" : `${held.depth} locks`;
-  return { title: `${n} held by ${who}:`, lines };
 }

@@ -10,10 +10,11 @@
  *
  * The left one is a waiter that keeps a CPU from going on, the right one a
  * holder that such a CPU keeps waiting. Whoever holds A may wait for B, if A -> B
- * is an edge; so a fact of the left passes on to all classes after its own, and
- * one of the right to all before, and the two meet if there is a way from one to
- * the other. Readers of an rwlock do not wait for each other: each fact comes in
- * two kinds, and that of a reader alone passes on only where somebody writes.
+ * is an edge, and makes A's waiters wait with it: so a fact of the left passes on
+ * to all classes after its own, until it meets one of the right.
+ *
+ * Readers of an rwlock do not wait for each other: each fact comes in two kinds,
+ * a writer's and a reader's, of which two readers' do not clash.
  */
 import type { Spot } from "./report.ts";
 
@@ -25,13 +26,17 @@ export const ANSWER = 2;
 /** Facts of writers: a bit for each pair. Those of readers lie above them. */
 const WRITERS = 0b111;
 const READER_SHIFT = 3;
-/** Ways in which an edge has been seen, a bit each: `heldRead * 2 + askedRead`. */
-const HELD_BY_WRITER = 0b0011;
-const ASKED_BY_WRITER = 0b0101;
+/** Ways in which an edge can be seen: `heldRead * 2 + askedRead`. */
+const NR_WAYS = 4;
 
 /** A bit of {@linkcode DepClass.above} or `below`. */
 export function fact(pair: number, read: boolean): number {
   return 1 << (read ? pair + READER_SHIFT : pair);
+}
+
+/** Whether `bit` is the number of a reader's fact. */
+export function isReaders(bit: number): boolean {
+  return bit >= READER_SHIFT;
 }
 
 /** `to` was asked for by somebody who held `from`. */
@@ -47,39 +52,35 @@ export class DepEdge {
   ) {}
 
   /** Facts that pass from `from` on to `to`. */
-  down(): number {
-    return pass(this.from.above, (this.ways & HELD_BY_WRITER) !== 0);
+  passed(): number {
+    const { above } = this.from;
+    let facts = 0;
+    for (let way = 0; way < NR_WAYS; way++) {
+      if ((this.ways & (1 << way)) === 0) continue;
+      const heldRead = way >= 2;
+      // A reader among the waiters waits for writers alone.
+      const on = (above & WRITERS) | (heldRead ? 0 : above >> READER_SHIFT);
+      facts |= (way & 1) !== 0 ? on << READER_SHIFT : on;
+    }
+    return facts;
   }
-
-  /** Facts that pass from `to` back to `from`. */
-  up(): number {
-    return pass(this.to.below, (this.ways & ASKED_BY_WRITER) !== 0);
-  }
-}
-
-function pass(facts: number, writer: boolean): number {
-  const own = facts & WRITERS;
-  return writer ? own | (facts >> READER_SHIFT) : own;
 }
 
 /** One class of locks. */
 export class DepClass {
-  /** Facts of the left column, this class's and those of classes before it. */
+  /** Facts of the left column, this class's and those passed on to it. */
   above = 0;
-  /** Facts of the right column, this class's and those of classes after it. */
-  below = 0;
-  /** This class's own facts, and where each was first seen, by bit. */
+  /** Facts of the left column that are its own. */
   ownAbove = 0;
-  ownBelow = 0;
+  /** Facts of the right column. */
+  below = 0;
+  /** Where each was first seen, by bit. */
   readonly aboveSpots: (Spot | undefined)[] = [];
   readonly belowSpots: (Spot | undefined)[] = [];
-  /** Edges to others, by their number. */
+  /** Edges to others, by their number, and in a row. */
   readonly after: (DepEdge | undefined)[] = [];
   readonly edges: DepEdge[] = [];
   readonly edgesIn: DepEdge[] = [];
-  /** For searches: the last one that came by, and from where. */
-  visited = 0;
-  reachedBy: DepEdge | null = null;
 
   /** `of`: the sanitizer whose it is. */
   constructor(
@@ -90,37 +91,30 @@ export class DepClass {
 
   /** Pair whose two facts meet here; -1 = none. */
   clash(): number {
-    const writers = this.above & this.below;
-    const met = (writers | (this.above & (this.below >> READER_SHIFT)) |
-      ((this.above >> READER_SHIFT) & this.below)) & WRITERS;
+    const { above, below } = this;
+    const met = ((above & below) | (above & (below >> READER_SHIFT)) |
+      ((above >> READER_SHIFT) & below)) & WRITERS;
     return met === 0 ? -1 : 31 - Math.clz32(met & -met);
   }
 }
 
 /**
- * Passes facts on from `start`, which has new ones, as far as they are news.
+ * Passes on what `start` has learnt, as far as it is news.
  *
- * @returns A class where two of a pair meet; `null` = nowhere.
+ * @returns A class where two facts of a pair meet; `null` = nowhere.
  */
 export function spread(start: DepClass): DepClass | null {
   if (start.clash() !== -1) return start;
   const changed = [start];
   for (let c = changed.pop(); c !== undefined; c = changed.pop()) {
+    if (c.above === 0) continue;
     for (const edge of c.edges) {
       const { to } = edge;
-      const facts = to.above | edge.down();
+      const facts = to.above | edge.passed();
       if (facts === to.above) continue;
       to.above = facts;
       if (to.clash() !== -1) return to;
       changed.push(to);
-    }
-    for (const edge of c.edgesIn) {
-      const { from } = edge;
-      const facts = from.below | edge.up();
-      if (facts === from.below) continue;
-      from.below = facts;
-      if (from.clash() !== -1) return from;
-      changed.push(from);
     }
   }
   return null;
@@ -129,22 +123,22 @@ export function spread(start: DepClass): DepClass | null {
 /**
  * A way from `edge.to` back to `edge.from` on which everybody waits for the next.
  *
- * @param ways The one in which `edge` has just been seen.
+ * @param way The one in which `edge` has just been seen.
  * @returns Its edges, in order; `null` = there is none.
  */
-export function wayBack(edge: DepEdge, ways: number): DepEdge[] | null {
+export function wayBack(edge: DepEdge, way: number): DepEdge[] | null {
   const path: DepEdge[] = [];
   const seen = new Set<number>();
   const goal = edge.from;
   const go = (at: DepClass, arrivedReading: boolean): boolean => {
     for (const next of at.edges) {
-      for (let way = 0; way < 4; way++) {
-        if ((next.ways & (1 << way)) === 0) continue;
-        if (arrivedReading && way >= 2) continue; // two readers
-        const reading = (way & 1) !== 0;
+      for (let w = 0; w < NR_WAYS; w++) {
+        if ((next.ways & (1 << w)) === 0) continue;
+        if (arrivedReading && w >= 2) continue; // two readers
+        const reading = (w & 1) !== 0;
         path.push(next);
         if (next.to === goal) {
-          if (!(reading && ways >= 2)) return true;
+          if (!(reading && way >= 2)) return true;
         } else {
           const state = next.to.id * 2 + Number(reading);
           if (!seen.has(state)) {
@@ -157,32 +151,22 @@ export function wayBack(edge: DepEdge, ways: number): DepEdge[] | null {
     }
     return false;
   };
-  return go(edge.to, (ways & 1) !== 0) ? path : null;
+  return go(edge.to, (way & 1) !== 0) ? path : null;
 }
 
-/** The shortest way from `from` to a class that `ends` it; `null` = none. */
+/** The shortest way to `to` from a class that `starts` it, which may be `to` itself. */
 export function shortestWay(
-  from: DepClass,
-  ends: (c: DepClass) => boolean,
-  forward: boolean,
-): DepEdge[] | null {
-  const by = new Map<DepClass, DepEdge | null>([[from, null]]);
+  starts: (c: DepClass) => boolean,
+  to: DepClass,
+): DepEdge[] {
+  const by = new Map<DepClass, DepEdge | null>([[to, null]]);
   for (const c of by.keys()) { // a Map grows while it is walked
-    if (ends(c)) {
+    if (starts(c)) {
       const path: DepEdge[] = [];
-      for (
-        let e = by.get(c)!;
-        e !== null;
-        e = by.get(forward ? e.from : e.to)!
-      ) {
-        path.push(e);
-      }
-      return forward ? path.reverse() : path;
+      for (let e = by.get(c)!; e !== null; e = by.get(e.to)!) path.push(e);
+      return path;
     }
-    for (const e of forward ? c.edges : c.edgesIn) {
-      const next = forward ? e.to : e.from;
-      if (!by.has(next)) by.set(next, e);
-    }
+    for (const e of c.edgesIn) if (!by.has(e.from)) by.set(e.from, e);
   }
-  return null;
+  return [];
 }
