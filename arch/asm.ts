@@ -312,13 +312,13 @@ export function ticket_unlock(
  *   Cell,
  *   kthread_run,
  *   spin_until,
- *   store,
+ *   WRITE_ONCE,
  * } from "@vmaplab/vmaplab";
  * import { assertEquals } from "@std/assert";
  *
  * const flags = new Cell("flags", 0b10);
  * const seen = boot().run(function* (t) {
- *   yield* kthread_run(t, (self) => store(self, flags, 0b11), "setter");
+ *   yield* kthread_run(t, (self) => WRITE_ONCE(self, flags, 0b11), "setter");
  *   return yield* spin_until(t, flags, 1, 1); // bit 0
  * });
  * assertEquals(seen, 0b11);
@@ -349,13 +349,13 @@ export function spin_until(
  *   Cell,
  *   kthread_run,
  *   spin_cmpxchg,
- *   store,
+ *   WRITE_ONCE,
  * } from "@vmaplab/vmaplab";
  * import { assertEquals } from "@std/assert";
  *
  * const word = new Cell("word", 1); // taken
  * boot().run(function* (t) {
- *   yield* kthread_run(t, (self) => store(self, word, 0), "owner");
+ *   yield* kthread_run(t, (self) => WRITE_ONCE(self, word, 0), "owner");
  *   yield* spin_cmpxchg(t, word, 0, 7);
  * });
  * assertEquals(word.value, 7);
@@ -390,15 +390,15 @@ export function spin_cmpxchg(
  *   Cell,
  *   cpu_relax,
  *   kthread_run,
- *   load,
- *   store,
+ *   READ_ONCE,
+ *   WRITE_ONCE,
  * } from "@vmaplab/vmaplab";
  * import { assertEquals } from "@std/assert";
  *
  * const flag = new Cell("flag", 0);
  * boot().run(function* (t) {
- *   yield* kthread_run(t, (self) => store(self, flag, 1), "setter");
- *   while ((yield* load(t, flag)) === 0) yield* cpu_relax(t);
+ *   yield* kthread_run(t, (self) => WRITE_ONCE(self, flag, 1), "setter");
+ *   while ((yield* READ_ONCE(t, flag)) === 0) yield* cpu_relax(t);
  * });
  * assertEquals(flag.value, 1);
  * ```

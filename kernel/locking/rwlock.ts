@@ -56,7 +56,7 @@ const __READ_LOCK_FAILED = ksym("__read_lock_failed");
  *   read_unlock,
  *   Rwlock,
  *   spin_until,
- *   store,
+ *   WRITE_ONCE,
  * } from "@vmaplab/vmaplab";
  * import { assertEquals } from "@std/assert";
  *
@@ -66,7 +66,7 @@ const __READ_LOCK_FAILED = ksym("__read_lock_failed");
  *   yield* read_lock(t, lock);
  *   yield* kthread_run(t, function* (self) {
  *     yield* read_lock(self, lock); // two may be inside
- *     yield* store(self, seen, lock.readers);
+ *     yield* WRITE_ONCE(self, seen, lock.readers);
  *     yield* read_unlock(self, lock);
  *   }, "reader");
  *   yield* spin_until(t, seen, 2, 2);
