@@ -612,3 +612,19 @@ export {
   type UnmapRamLine,
   type VmallocLine,
 } from "./verify/conformance_trace.ts";
+
+// Checks of one's own kernel code under many schedules.
+
+export {
+  checkDfs,
+  type CheckDfsOptions,
+  type CheckOptions,
+  checkPct,
+  type CheckPctOptions,
+  checkRandom,
+  type CheckRandomOptions,
+  type CheckResult,
+  replay,
+  type ScheduleScenario,
+} from "./verify/check.ts";
+export { ScheduleError } from "./verify/schedule_error.ts";

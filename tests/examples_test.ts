@@ -2,6 +2,7 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { main as broken_boot_order } from "../examples/broken_boot_order.ts";
 import { main as driver } from "../examples/driver.ts";
+import { main as find_a_race } from "../examples/find_a_race.ts";
 import { main as first_boot } from "../examples/first_boot.ts";
 import { main as own_layer } from "../examples/own_layer.ts";
 
@@ -60,6 +61,21 @@ Deno.test("examples/broken_boot_order.ts oopses and names what is missing", () =
     " startup_64",
   ]);
   assertMatch(lines[oops - 1], /^\[ {4}0\.\d{6}\] /);
+});
+
+Deno.test("examples/find_a_race.ts finds the race, replays it, and passes the repaired counter", () => {
+  const lines = find_a_race();
+  assertMatch(
+    lines[0],
+    /^with preempt_disable\(\): 500 random schedules, then all \d+ with one preemption: nothing found$/,
+  );
+  const [headline] = lines.slice(2).map((line) => line.trim());
+  assertMatch(headline, /^BUG: KCSAN: data-race in count_hit/);
+  assert(
+    lines.some((line) => /^ {2}replay\("v1\.\S*m\S*", scenario\)$/.test(line)),
+  );
+  assertEquals(lines.at(-2), `replayed: ${headline}`);
+  assertMatch(lines.at(-1)!, /^without sanitizers: .* hits of 6 were counted$/);
 });
 
 /** As much of `deno doc --json` as is looked at. */

@@ -56,6 +56,7 @@ import type { Cpu } from "../../arch/sim/cpu.ts";
 import { CpuState } from "../../arch/sim/cpu.ts";
 import type { Chooser } from "./chooser.ts";
 import type { Driver } from "./driver.ts";
+import type { ScheduleEvent } from "./event.ts";
 import { dependent, type Footprint, FootprintRecorder } from "./footprint.ts";
 import {
   ExploreMachine,
@@ -142,6 +143,8 @@ export class Dfs implements Chooser {
   due = Infinity;
   /** The machine of the last run; `null` = there was none. */
   machine: ExploreMachine | null = null;
+  /** Decisions of the last run. */
+  events: readonly ScheduleEvent[] = [];
   /** What it has come to so far. */
   readonly counts: DfsCounts = {
     executions: 0,
@@ -176,7 +179,7 @@ export class Dfs implements Chooser {
    * @param program What each CPU does; called anew for each run.
    * @param after Called when the run has come to its end.
    * @returns Whether it has run one: `false` = there is no other.
-   * @throws What the run has found. `machine` has the decisions then.
+   * @throws What the run has found.
    */
   run(
     options: ExploreOptions,
@@ -185,6 +188,7 @@ export class Dfs implements Chooser {
   ): boolean {
     while (this.#next()) {
       const recorder = new FootprintRecorder();
+      this.events = [];
       const m = new ExploreMachine({
         ...options,
         coherence: recorder.coherence,
@@ -201,6 +205,7 @@ export class Dfs implements Chooser {
       } finally {
         this.#close();
         this.counts.steps += m.driver.step;
+        this.events = m.driver.events.slice();
       }
       this.counts.executions++;
       after(m);

@@ -1,0 +1,496 @@
+/**
+ * Checks kernel code of one's own under many schedules, in any test runner.
+ *
+ * A scenario says what the CPUs do; a check runs it again and again on a small
+ * machine that has just booted, each time under another schedule: who runs next
+ * at each operation on shared state, when interrupts and ticks arrive, when
+ * tasks migrate, when a TLB fills unasked. What goes wrong, an oops, a report of
+ * a sanitizer or an assertion of the scenario, is thrown as a
+ * {@linkcode ScheduleError}, with as few decisions as still show it.
+ *
+ * Virtual time decides nothing here, so a race of two instructions is as easy
+ * to hit as one of two milliseconds. Not modelled: memory that is weakly ordered.
+ */
+import type { Steps } from "../arch/asm.ts";
+import { Rng } from "../arch/sim/random.ts";
+import { Deadlock } from "../arch/sim/engine.ts";
+import { KernelBug } from "../kernel/bug.ts";
+import type { Kernel } from "../kernel/kernel.ts";
+import type { ThreadFunction } from "../kernel/kthread.ts";
+import type { VmapLayerFactory } from "../kernel/mm/vmap_layer.ts";
+import type { KernelParams } from "../kernel/params.ts";
+import { SANITIZERS } from "../kernel/sanitizers/index.ts";
+import type { Thread } from "../kernel/thread.ts";
+import type { Chooser } from "./explore/chooser.ts";
+import { Dfs } from "./explore/dfs.ts";
+import type { ScheduleEvent } from "./explore/event.ts";
+import { ExploreMachine, type ExploreOptions } from "./explore/machine.ts";
+import { minimiseEvents } from "./explore/minimise.ts";
+import { Pct } from "./explore/pct.ts";
+import { RandomWalk } from "./explore/random_walk.ts";
+import { Replay } from "./explore/replay.ts";
+import { RuleChooser } from "./explore/rule.ts";
+import { parseSchedule, sameFinding, ScheduleError } from "./schedule_error.ts";
+
+/** What runs under one schedule. */
+export interface ScheduleScenario {
+  /** What each CPU does: number i begins on CPU i. 1 to 8 of them. */
+  readonly cpus: readonly ThreadFunction[];
+  /** Runs on CPU 0 before the others start, under no schedule: makes what they share. */
+  readonly before?: (t: Thread) => Steps<unknown> | void;
+  /** Looks at what has come out, when all have ended and grace periods are over. Throws if it is wrong. */
+  readonly after?: (k: Kernel) => void;
+}
+
+/** Options of all checks: the machine, and what is watched. */
+export interface CheckOptions {
+  /** CPUs of the machine, 1 to 8. Default: as many as the scenario has functions, and two at least. */
+  readonly cpus?: number;
+  /** Names of the sanitizers that are on. Default: all. */
+  readonly sanitize?: readonly string[];
+  /** Size of vmalloc space, pages. Default: 64. */
+  readonly pages?: number;
+  /** Kernel parameters, `vmap` among them: the layer's name. */
+  readonly params?: Partial<KernelParams>;
+  /** Layers of one's own, by the name that `params.vmap` may have. */
+  readonly layers?: Readonly<Record<string, VmapLayerFactory>>;
+  /** Operations after which a run counts as endless. Default: 20 000. */
+  readonly maxSteps?: number;
+}
+
+/** Options of {@linkcode checkRandom}. */
+export interface CheckRandomOptions extends CheckOptions {
+  /** Schedules. Default: 1000. */
+  readonly iterations?: number;
+  /** Seed, a safe integer, not negative: the same one gives the same schedules. Default: 1. */
+  readonly seed?: number;
+}
+
+/** Options of {@linkcode checkPct}. */
+export interface CheckPctOptions extends CheckRandomOptions {
+  /** Ordering constraints that a bug takes: one more than the switches in the wrong place. Default: 3. */
+  readonly depth?: number;
+}
+
+/** Options of {@linkcode checkDfs}. */
+export interface CheckDfsOptions extends CheckOptions {
+  /** Times that a CPU which could go on is stopped, at most, in one schedule; `Infinity` = no bound. Default: 2. */
+  readonly preemptions?: number;
+  /** Timer ticks in one schedule, at most. Default: 0. */
+  readonly ticks?: number;
+  /** Migrations in one schedule, at most. Default: 0. */
+  readonly migrations?: number;
+  /** Schedules after which it gives up. Default: no limit. */
+  readonly iterations?: number;
+}
+
+/** What a check has done that found nothing. */
+export interface CheckResult {
+  /** Schedules that were run. */
+  readonly schedules: number;
+  /** Whether there is no other schedule within the bounds. */
+  readonly exhausted: boolean;
+  /** Operations on shared state, all schedules together. */
+  readonly steps: number;
+  /** Schedules, or beginnings of some, that were left out because they are others in a different order. */
+  readonly pruned: number;
+}
+
+/**
+ * Runs `scenario` under random schedules.
+ *
+ * @param options How many, from which seed, on what machine.
+ * @param scenario Called anew for each schedule, and once before: state that
+ * functions share belongs inside of it.
+ * @throws {ScheduleError} At the first schedule under which something is wrong.
+ * @throws {RangeError} If an option is out of its range.
+ *
+ * @example A per-CPU counter without preempt_disable()
+ * ```ts
+ * import {
+ *   Cell,
+ *   checkRandom,
+ *   load,
+ *   preempt_disable,
+ *   preempt_enable,
+ *   replay,
+ *   ScheduleError,
+ *   type ScheduleScenario,
+ *   store,
+ * } from "@vmaplab/vmaplab";
+ * import { assertEquals, assertThrows } from "@std/assert";
+ *
+ * const counting = (safe: boolean) => (): ScheduleScenario => {
+ *   const hits = [0, 1].map((cpu) => new Cell(`hits of CPU ${cpu}`, 0));
+ *   return {
+ *     cpus: hits.map(() =>
+ *       function* (t) {
+ *         if (safe) preempt_disable(t);
+ *         const mine = hits[t.cpu.id];
+ *         const n = yield* load(t, mine);
+ *         // Without: migrated here, it writes another CPU's counter.
+ *         yield* store(t, mine, n + 1);
+ *         if (safe) preempt_enable(t);
+ *       }
+ *     ),
+ *     after: () => assertEquals(hits[0].value + hits[1].value, 2),
+ *   };
+ * };
+ * checkRandom({ iterations: 200, seed: 1 }, counting(true));
+ *
+ * const error = assertThrows(
+ *   () => checkRandom({ iterations: 200, seed: 1 }, counting(false)),
+ *   ScheduleError,
+ * );
+ * assertThrows(
+ *   () => replay(error.schedule, counting(false)),
+ *   ScheduleError,
+ *   error.headline,
+ * );
+ * ```
+ */
+export function checkRandom(
+  options: CheckRandomOptions,
+  scenario: () => ScheduleScenario,
+): CheckResult {
+  const { seed = 1 } = options;
+  return iterate(
+    "checkRandom",
+    options,
+    scenario,
+    new RandomWalk(new Rng(seed)),
+  );
+}
+
+/**
+ * Runs `scenario` under schedules that keep few CPUs waiting in the right places:
+ * probabilistic concurrency testing. A bug that takes `depth` ordering
+ * constraints is found with a probability of at least `1 / (cpus * steps **
+ * (depth - 1))` in each, `steps` the operations of a schedule.
+ *
+ * @param options How many, from which seed, how deep, on what machine.
+ * @param scenario Called anew for each schedule.
+ * @throws {ScheduleError} At the first schedule under which something is wrong.
+ * @throws {RangeError} If an option is out of its range.
+ *
+ * @example
+ * ```ts
+ * import { checkPct, vmalloc, vstore } from "@vmaplab/vmaplab";
+ * import { assertEquals, assertNotEquals } from "@std/assert";
+ *
+ * const { schedules } = checkPct({ iterations: 50, depth: 3 }, () => {
+ *   const got: number[] = [];
+ *   return {
+ *     cpus: [0, 1].map((i) =>
+ *       function* (t) {
+ *         got[i] = yield* vmalloc(t, 4096);
+ *         yield* vstore(t, got[i], 8, i);
+ *       }
+ *     ),
+ *     after: () => assertNotEquals(got[0], got[1]),
+ *   };
+ * });
+ * assertEquals(schedules, 50);
+ * ```
+ */
+export function checkPct(
+  options: CheckPctOptions,
+  scenario: () => ScheduleScenario,
+): CheckResult {
+  const { seed = 1, depth = 3 } = options;
+  atLeast("depth", depth, 1, "constraint");
+  return iterate("checkPct", options, scenario, new Pct(new Rng(seed), depth));
+}
+
+/**
+ * Runs `scenario` under all schedules with few preemptions, but for those that
+ * differ only in the order of what does not depend on one another. Interrupts
+ * arrive at any operation; ticks and migrations are choices as many times as the
+ * options say. TLBs fill on demand alone, allocations do not fail.
+ *
+ * How many there are grows fast with the operations and with each preemption;
+ * two are enough for most bugs.
+ *
+ * @param options What is bounded, on what machine.
+ * @param scenario Called anew for each schedule. It must do the same each time,
+ * and may share nothing between CPUs but what lies on cache lines.
+ * @returns `exhausted` says whether that was all.
+ * @throws {ScheduleError} At the first schedule under which something is wrong.
+ * @throws {RangeError} If an option is out of its range.
+ *
+ * @example
+ * ```ts
+ * import {
+ *   Cell,
+ *   checkDfs,
+ *   load,
+ *   spin_lock,
+ *   spin_unlock,
+ *   Spinlock,
+ *   store,
+ * } from "@vmaplab/vmaplab";
+ * import { assert, assertEquals } from "@std/assert";
+ *
+ * const result = checkDfs({ preemptions: 2 }, () => {
+ *   const jobs = new Cell("jobs", 0);
+ *   let lock: Spinlock;
+ *   return {
+ *     before: (t) => void (lock = new Spinlock(t.k, "jobs_lock")),
+ *     cpus: [0, 1].map(() =>
+ *       function* (t) {
+ *         yield* spin_lock(t, lock);
+ *         yield* store(t, jobs, (yield* load(t, jobs)) + 1);
+ *         yield* spin_unlock(t, lock);
+ *       }
+ *     ),
+ *     after: () => assertEquals(jobs.value, 2),
+ *   };
+ * });
+ * assert(result.exhausted && result.schedules > 1);
+ * ```
+ */
+export function checkDfs(
+  options: CheckDfsOptions,
+  scenario: () => ScheduleScenario,
+): CheckResult {
+  const { iterations = Infinity } = options;
+  atLeast("iterations", iterations, 1, "schedule");
+  for (const name of ["preemptions", "ticks", "migrations"] as const) {
+    atLeast(name, options[name] ?? 0, 0, name.slice(0, -1));
+  }
+  const dfs = new Dfs(options);
+  const { counts } = dfs;
+  const run = new Run(options, scenario);
+  let more = true;
+  try {
+    while (more && counts.executions < iterations) {
+      more = dfs.run(
+        run.machineOptions,
+        (m) => run.begin(m),
+        (m) => run.end(m),
+      );
+    }
+  } catch (error) {
+    if (dfs.machine === null && !isFinding(error)) throw error;
+    run.found(
+      error,
+      dfs.events,
+      `Found by checkDfs, schedule ${counts.executions + 1}`,
+    );
+  }
+  const { executions, steps, pruned } = counts;
+  return { schedules: executions, exhausted: !more, steps, pruned };
+}
+
+/**
+ * Runs `scenario` under one schedule.
+ *
+ * @param schedule Of a {@linkcode ScheduleError} that this scenario gave.
+ * @param scenario Called once.
+ * @param options Of the check that gave the schedule, as far as they concern the
+ * machine.
+ * @throws {ScheduleError} If something is wrong, as it was then.
+ * @throws {RangeError} If `schedule` is none, or one of another version.
+ *
+ * @example
+ * ```ts
+ * import {
+ *   Cell,
+ *   replay,
+ *   ScheduleError,
+ *   type ScheduleScenario,
+ *   store,
+ * } from "@vmaplab/vmaplab";
+ * import { assertEquals, assertThrows } from "@std/assert";
+ *
+ * const scenario = (): ScheduleScenario => {
+ *   const last = new Cell("last", -1);
+ *   return {
+ *     cpus: [0, 1].map((i) => (t) => store(t, last, i)),
+ *     after: () => assertEquals(last.value, 1),
+ *   };
+ * };
+ * const options = { sanitize: [] };
+ * replay("v1.", scenario, options); // CPU 0, then CPU 1
+ * assertThrows(() => replay("v1.s1", scenario, options), ScheduleError);
+ * ```
+ */
+export function replay(
+  schedule: string,
+  scenario: () => ScheduleScenario,
+  options: CheckOptions = {},
+): CheckResult {
+  const events = parseSchedule(schedule);
+  const run = new Run(options, scenario);
+  const { error, steps } = run.once(new Replay(events));
+  if (error !== null) {
+    throw run.toError(error.thrown, events, "");
+  }
+  return { schedules: 1, exhausted: false, steps, pruned: 0 };
+}
+
+/** Runs as many schedules as `options` say, or up to the first finding. */
+function iterate(
+  name: string,
+  options: CheckRandomOptions,
+  scenario: () => ScheduleScenario,
+  chooser: Chooser,
+): CheckResult {
+  const { iterations = 1000, seed = 1 } = options;
+  atLeast("iterations", iterations, 1, "schedule");
+  const run = new Run(options, scenario);
+  let total = 0;
+  for (let i = 1; i <= iterations; i++) {
+    const { error, steps, events } = run.once(chooser);
+    total += steps;
+    if (error !== null) {
+      run.found(
+        error.thrown,
+        events,
+        `Found by ${name}, seed ${seed}, schedule ${i}`,
+      );
+    }
+  }
+  return { schedules: iterations, exhausted: false, steps: total, pruned: 0 };
+}
+
+/** Runs one scenario under schedules. */
+class Run {
+  readonly machineOptions: ExploreOptions;
+  /** Whether the options are not those that {@linkcode replay} takes by itself. */
+  readonly #own: boolean;
+  #now: ScheduleScenario;
+  #clockHz = 0;
+
+  constructor(
+    options: CheckOptions,
+    readonly scenario: () => ScheduleScenario,
+  ) {
+    const { sanitize, cpus, pages, params, layers, maxSteps } = options;
+    this.#own = [sanitize, cpus, pages, params, layers, maxSteps].some((o) =>
+      o !== undefined
+    );
+    this.#now = scenario();
+    const { length } = this.#now.cpus;
+    if (!(length >= 1 && length <= (cpus ?? 8))) {
+      throw new RangeError(
+        `Cannot check a scenario as cpus must have 1 to ${
+          cpus ?? 8
+        } functions: current value has ${length}`,
+      );
+    }
+    this.machineOptions = {
+      sanitize: sanitize ?? SANITIZERS.map(({ name }) => name),
+      cpus: cpus ?? Math.max(2, length),
+      pages,
+      params,
+      layers,
+      maxSteps,
+    };
+  }
+
+  /** Runs the scenario under the schedule of `chooser`. @returns What has ended it, if it did not end by itself. */
+  once(chooser: Chooser): {
+    readonly error: { readonly thrown: unknown } | null;
+    readonly events: ScheduleEvent[];
+    readonly steps: number;
+  } {
+    let m: ExploreMachine | null = null;
+    let events: ScheduleEvent[] = [];
+    let steps = 0;
+    try {
+      m = new ExploreMachine(this.machineOptions);
+      const functions = this.begin(m);
+      try {
+        m.run(functions, chooser);
+      } finally {
+        events = m.driver.events.slice();
+        steps = m.driver.step;
+      }
+      this.end(m);
+    } catch (thrown) {
+      // Options that make no machine are no finding.
+      if (m === null && !isFinding(thrown)) throw thrown;
+      return { error: { thrown }, events, steps };
+    }
+    return { error: null, events, steps };
+  }
+
+  /** Sets the scenario up on `m`. */
+  begin(m: ExploreMachine): readonly ThreadFunction[] {
+    this.#clockHz = m.machine.spec.clockHz;
+    this.#now = this.scenario();
+    const { before, cpus } = this.#now;
+    if (before !== undefined) {
+      m.run([function* (t) {
+        const steps = before(t);
+        if (steps !== undefined) yield* steps;
+      }], new RuleChooser());
+    }
+    return cpus;
+  }
+
+  /** Looks at what `m` has come to. */
+  end(m: ExploreMachine): void {
+    m.settle(new RuleChooser());
+    m.check();
+    this.#now.after?.(m.k);
+  }
+
+  /** Ends the check with the shortest schedule that shows the same. */
+  found(
+    error: unknown,
+    events: readonly ScheduleEvent[],
+    how: string,
+  ): never {
+    const again = (list: readonly ScheduleEvent[]) => {
+      const result = this.once(new Replay(list));
+      return result.error !== null && sameFinding(result.error.thrown, error)
+        ? result.error
+        : null;
+    };
+    if (again(events) === null) {
+      throw this.toError(
+        error,
+        events,
+        `${how}\nIt does not show again: does the scenario keep state from one call to the next?`,
+      );
+    }
+    const least = minimiseEvents(events, (list) => again(list) !== null);
+    throw this.toError(again(least)!.thrown, least, how);
+  }
+
+  /** What is thrown. */
+  toError(
+    error: unknown,
+    events: readonly ScheduleEvent[],
+    found: string,
+  ): ScheduleError {
+    return new ScheduleError({
+      error,
+      events,
+      found,
+      clockHz: this.#clockHz,
+      again: `replay(SCHEDULE, scenario${this.#own ? ", options" : ""})`,
+    });
+  }
+}
+
+/** Whether a kernel has gone wrong, not a caller. */
+function isFinding(error: unknown): boolean {
+  return error instanceof KernelBug || error instanceof Deadlock;
+}
+
+function atLeast(
+  name: string,
+  value: number,
+  least: number,
+  unit: string,
+): void {
+  if (value >= least && (Number.isInteger(value) || value === Infinity)) return;
+  throw new RangeError(
+    `Cannot check as ${name} must be >= ${least} ${unit}${
+      least === 1 ? "" : "s"
+    }: current value is ${value}`,
+  );
+}
