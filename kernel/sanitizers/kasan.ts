@@ -82,6 +82,8 @@ export class KasanSanitizer implements Sanitizer, Guard {
     track.freed = spotOf(t);
     track.prev.next = track.next;
     track.next.prev = track.prev;
+    // Or one stale reference would keep every later track in memory.
+    track.next = track.prev = track;
   }
 
   objectRefused(t: Thread, obj: SlabObject, wrongCache: boolean): void {

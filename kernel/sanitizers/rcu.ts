@@ -197,5 +197,11 @@ export class RcuSanitizer implements Sanitizer {
 
 function begin({ t, cpu, atCycles, stack, depth }: Section): Spot {
   const { name, pid } = t.task;
-  return { comm: name, pid, cpu, atCycles, stack: [...stack.subarray(0, depth)] };
+  return {
+    comm: name,
+    pid,
+    cpu,
+    atCycles,
+    stack: [...stack.subarray(0, depth)],
+  };
 }
