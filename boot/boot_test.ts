@@ -8,3 +8,11 @@ Deno.test("boot() refuses an option that it does not have", () => {
     'Cannot boot as options must be among spec, params, layers, initcalls, steps, vmallocRange, engine, sanitize, onLog (nearest is "vmallocRange"): current value is "vmallocrange"',
   );
 });
+
+Deno.test("boot() refuses a sanitizer that there is not, with the nearest one", () => {
+  assertThrows(
+    () => boot({ sanitize: ["lockdpe"] }),
+    RangeError,
+    'Cannot switch on the sanitizer "lockdpe" as there is no such sanitizer: did you mean "lockdep"?',
+  );
+});

@@ -1,4 +1,5 @@
 /** Every sanitizer there is, by the name that `--sanitize=` takes. */
+import { nearest } from "../../arch/sim/nearest.ts";
 import type { Kernel } from "../kernel.ts";
 import { AreaSanitizer } from "./areas.ts";
 import { KasanSanitizer } from "./kasan.ts";
@@ -87,7 +88,9 @@ export function sanitize(k: Kernel, names: readonly string[]): Sanitizers {
   );
   if (unknown !== undefined) {
     throw new RangeError(
-      `Cannot switch on the sanitizer "${unknown}" as there is no such sanitizer`,
+      `Cannot switch on the sanitizer "${unknown}" as there is no such sanitizer: did you mean "${
+        nearest(unknown, SANITIZERS.map(({ name }) => name))
+      }"?`,
     );
   }
   const all = new Sanitizers(entries.map(({ make }) => make(k)));
