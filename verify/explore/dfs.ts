@@ -49,8 +49,9 @@
  *   it, which comes earlier still.
  *
  * Not covered: what the driver does not choose here (TLB fills and evictions,
- * failing allocations); plain JavaScript variables that the functions of several
- * CPUs share; the order of lines in the kernel log.
+ * failing allocations); variables of JavaScript that functions of several CPUs
+ * share without saying so (`ExploreMachine.shared`); the order of lines in the
+ * kernel log.
  */
 import type { Cpu } from "../../arch/sim/cpu.ts";
 import { CpuState } from "../../arch/sim/cpu.ts";

@@ -178,6 +178,26 @@ Deno.test("CPUs that share nothing have hardly more than one schedule", () => {
   assert(counts.executions <= 2);
 });
 
+Deno.test("variables that CPUs share count if their users say so", () => {
+  const shared = (told: boolean) => (m: ExploreMachine): Program => {
+    const order: number[] = [];
+    const cells = [new Cell("a", 0), new Cell("b", 0)];
+    return {
+      functions: cells.map((cell, cpu) =>
+        function* (t: Thread): Steps {
+          yield* increment(t, cell);
+          if (told) m.shared();
+          order.push(cpu);
+          yield* increment(t, cell);
+        }
+      ),
+      outcome: () => order.join(""),
+    };
+  };
+  const { all } = compare(shared(true), 2, { preemptions: Infinity });
+  assertEquals(all, ["01", "10"]);
+});
+
 Deno.test("two searches are the same search", () => {
   const search = () => outcomes(mappings, 2, { preemptions: 1, ticks: 1 });
   assertEquals(search(), search());

@@ -13,6 +13,8 @@
  *     EVENTS      what sanitizers are told of pages, areas, mappings; contents
  *                 of page frames that are zeroed without their lines. Written
  *                 by whoever tells, read by each access to memory
+ *     SHARED      variables of JavaScript that functions of several CPUs share
+ *                 and say so: {@linkcode ExploreMachine.shared}
  *
  * The lines are those that the coherence model is asked for, by operations and
  * by touch_read() and touch_write() alike. A freed object counts as written:
@@ -41,6 +43,7 @@ const EVENTS = 1;
 const IRQ = 1 << 1;
 const TLB = 1 << 9;
 const ALL_TLBS = 0xff << 9;
+const SHARED = 1 << 17;
 
 /** What one transition has touched. */
 export interface Footprint {
@@ -145,6 +148,9 @@ export class FootprintRecorder implements Sanitizer {
   /** `m`, which was made with {@linkcode FootprintRecorder.coherence}, has booted. */
   attach(m: ExploreMachine): void {
     const { k } = m;
+    m.shared = () => {
+      this.#thingsWritten |= SHARED;
+    };
     this.#machine = m;
     this.#watched = k.sanitizers !== null;
     // First, before one of the others takes a freed object's fields away.

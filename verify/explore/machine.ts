@@ -104,6 +104,11 @@ export class ExploreMachine {
   readonly machine: Machine;
   readonly k: Kernel;
   readonly driver: Driver;
+  /**
+   * Called by functions that share variables of JavaScript between CPUs, each
+   * time they are about to use some, for those who must know what depends on what.
+   */
+  shared: () => void = () => {};
   /** By CPU: what it is to do in this round; `null` = nothing, or done. */
   readonly #work: (TaskFunction | null)[];
   readonly #tasks: Thread[] = [];

@@ -100,6 +100,7 @@ export function* perform(t: Thread, w: World, op: ProgramOp): Steps {
   const { kind, n } = op;
   const slot = w.slots[op.slot];
   enter(t, SYMBOLS[kind]);
+  w.machine.shared();
   switch (kind) {
     case OpKind.READ:
       yield* read_any(t, w, slot, n);
@@ -119,6 +120,7 @@ export function* perform(t: Thread, w: World, op: ProgramOp): Steps {
       yield* perform_on(t, w, slot, kind, n);
       slot.busy = false;
   }
+  w.machine.shared();
   leave(t);
 }
 
@@ -132,7 +134,7 @@ function* perform_on(
 ): Steps {
   const full = slot.mappings.length > 0;
   if (kind <= OpKind.RANGE) {
-    if (full) yield* empty_slot(t, slot, Infinity);
+    if (full) yield* empty_slot(t, w, slot, Infinity);
     // A misuse under way is harmless only as long as nobody gets addresses.
     else if (w.misuse === null) {
       w.takersUnderWay++;
@@ -145,7 +147,7 @@ function* perform_on(
   if (!full) return;
   switch (kind) {
     case OpKind.FREE:
-      yield* empty_slot(t, slot, n === 0 ? Infinity : n);
+      yield* empty_slot(t, w, slot, n === 0 ? Infinity : n);
       break;
     case OpKind.FREE_TWICE:
       yield* free_twice(t, w, slot);
@@ -175,7 +177,7 @@ function* fill_slot(
       const count = pagesOf(n);
       const pages = pool_pages(w, slot, n);
       const addr = yield* vmap(t, frames(pages), count, VM_MAP, PAGE_KERNEL);
-      if (addr === 0) unuse(pages);
+      if (addr === 0) unuse(w, pages);
       else add(t, w, slot, { kind, addr, count, pages, vm: null });
       break;
     }
@@ -222,7 +224,7 @@ function* map_ram(t: Thread, w: World, slot: Slot, n: number): Steps {
   const count = pagesOf(n);
   const pages = pool_pages(w, slot, n);
   const addr = yield* vm_map_ram(t, frames(pages), count, -1, PAGE_KERNEL);
-  if (addr === 0) return unuse(pages);
+  if (addr === 0) return unuse(w, pages);
   const kind = OpKind.MAP_RAM;
   add(t, w, slot, { kind, addr, count, pages, vm: null });
 }
@@ -242,13 +244,14 @@ function* map_range(t: Thread, w: World, slot: Slot, n: number): Steps {
   const pages = pool_pages(w, slot, count);
   if ((yield* map_vm_area(t, vm, PAGE_KERNEL, frames(pages))) !== 0) {
     yield* free_vm_area(t, vm);
-    return unuse(pages);
+    return unuse(w, pages);
   }
   add(t, w, slot, { kind: OpKind.RANGE, addr, count, pages, vm });
 }
 
 /** Pages of the pool for a mapping of size `n`, the same one more than once if it is large. Claimed ones are left out. */
 function pool_pages(w: World, slot: Slot, n: number): PoolPage[] {
+  w.machine.shared();
   const { pool } = w;
   const pages: PoolPage[] = [];
   const count = n < HUGE ? n : HUGE_PAGES;
@@ -268,6 +271,7 @@ function frames(pages: readonly PoolPage[]): Page[] {
 
 /** `m` is live from now on. */
 function add(t: Thread, w: World, slot: Slot, m: Mapping): void {
+  w.machine.shared();
   check_room(t, w, m.addr, m.count, t.k.vmalloc);
   check_pages(t, m);
   slot.mappings.push(m);
@@ -280,6 +284,7 @@ function add(t: Thread, w: World, slot: Slot, m: Mapping): void {
 /** Gives back the first `count` mappings of `slot`, in order. */
 export function* empty_slot(
   t: Thread,
+  w: World,
   { mappings }: Slot,
   count: number,
 ): Steps {
@@ -287,12 +292,13 @@ export function* empty_slot(
     const m = mappings.shift()!;
     check_pages(t, m);
     yield* give_back(t, m);
-    unuse(m.pages); // not before: until it returns, the mapping may be there
+    unuse(w, m.pages); // not before: until it returns, the mapping may be there
   }
 }
 
 /** A mapping less of each. */
-function unuse(pages: readonly PoolPage[]): void {
+function unuse(w: World, pages: readonly PoolPage[]): void {
+  w.machine.shared();
   for (let i = 0; i < pages.length; i++) pages[i].mapped--;
 }
 
@@ -316,13 +322,15 @@ function give_back(t: Thread, { kind, addr, count, vm }: Mapping): Steps {
 function* free_twice(t: Thread, w: World, slot: Slot): Steps {
   const { takers } = w;
   const m = slot.mappings[0];
-  yield* empty_slot(t, slot, 1);
+  yield* empty_slot(t, w, slot, 1);
+  w.machine.shared();
   if (w.takers !== takers || w.takersUnderWay > 0 || w.misuse !== null) return;
   w.misuse = { pid: t.task.pid, kind: m.kind };
   if (m.vm === null) yield* give_back(t, m);
   else if ((yield* remove_vm_area(t, m.addr)) !== null) {
     report(t, "remove_vm_area() found an area that had been removed", []);
   }
+  w.machine.shared();
   w.misuse = null;
 }
 
@@ -366,6 +374,7 @@ function* touch(t: Thread, w: World, { mappings }: Slot, n: number): Steps {
 }
 
 function next_value(w: World): number {
+  w.machine.shared();
   w.serial = (w.serial + 1) % VALUES;
   return w.serial;
 }

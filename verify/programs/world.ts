@@ -163,7 +163,7 @@ export class World {
 
   *#emptyAll(t: Thread): Steps {
     for (let i = 0; i < this.slots.length; i++) {
-      yield* empty_slot(t, this.slots[i], Infinity);
+      yield* empty_slot(t, this, this.slots[i], Infinity);
     }
   }
 }
