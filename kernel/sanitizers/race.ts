@@ -28,12 +28,12 @@
 import { OpKind } from "../../arch/op.ts";
 import type { Context } from "../../arch/sim/context.ts";
 import type { Cpu } from "../../arch/sim/cpu.ts";
-import { symName } from "../../arch/sim/symbol.ts";
 import type { Cell } from "../../arch/hw/cell.ts";
 import { NR_VECTORS } from "../irq_vectors.ts";
 import type { Kernel } from "../kernel.ts";
 import type { LockOwner } from "../locking/lock_stat.ts";
 import type { Thread } from "../thread.ts";
+import { raceReport } from "./race_report.ts";
 import {
   Access,
   CellShadow,
@@ -46,29 +46,7 @@ import {
   type VectorClock,
 } from "./race_shadow.ts";
 import { StaticShadow } from "./race_static.ts";
-import { type ReportSection, SanitizerReport, spotSection } from "./report.ts";
 import { LockMode, type Sanitizer } from "./sanitizer.ts";
-
-/** How KCSAN calls each kind of access. */
-const KIND_TEXT: Readonly<Record<number, string>> = {
-  [OpKind.LOAD]: "read",
-  [OpKind.STORE]: "write",
-  [OpKind.READ_ONCE]: "read (marked)",
-  [OpKind.SPIN]: "read (marked)",
-  [OpKind.WRITE_ONCE]: "write (marked)",
-  [OpKind.XCHG]: "read-write (marked)",
-  [OpKind.CMPXCHG]: "read-write (marked)",
-  [OpKind.SPIN_CMPXCHG]: "read-write (marked)",
-  [OpKind.ADD]: "read-write (marked)",
-  [OpKind.ADD_UNLESS]: "read-write (marked)",
-};
-
-/** Said of a static variable's users that happened to be ordered. */
-const STATIC_NOTE: ReportSection = {
-  title:
-    "a static variable, and its users hold no lock in common: what ordered them this time need not do so next time",
-  lines: [],
-};
 
 /** See the file's head. */
 export class RaceSanitizer implements Sanitizer {
@@ -305,7 +283,7 @@ export class RaceSanitizer implements Sanitizer {
       const a = accesses[i];
       const before = a.cpu === cpu || a.epoch <= clock[a.cpu];
       if (!before && (plainWrite || a.plainWrite)) {
-        this.#report(t, kind, cell, a);
+        throw raceReport(t, kind, cell, a);
       }
       if (a.cpu === cpu && a.epoch === epoch && (a.plainWrite || !plainWrite)) {
         known = true;
@@ -326,32 +304,7 @@ export class RaceSanitizer implements Sanitizer {
     const shadow = this.#shadow(cell);
     shadow.statics ??= new StaticShadow();
     const earlier = shadow.statics.note(t, kind, kind === OpKind.STORE);
-    if (earlier !== null) this.#report(t, kind, cell, earlier, [STATIC_NOTE]);
-  }
-
-  #report(
-    t: Thread,
-    kind: number,
-    cell: Cell<unknown>,
-    earlier: Access,
-    more: readonly ReportSection[] = [],
-  ): never {
-    const now = new Access();
-    now.note(t, 0, false, kind);
-    const [a, b] = [now, earlier].map((x) => symName(x.spot().stack[0])).sort();
-    throw new SanitizerReport(
-      t,
-      "race",
-      `BUG: KCSAN: data-race in ${a} / ${b}`,
-      [this.#section(cell, now), this.#section(cell, earlier), ...more],
-    );
-  }
-
-  #section(cell: Cell<unknown>, access: Access): ReportSection {
-    const what = `${KIND_TEXT[access.kind]} to ${cell.name} of ${
-      sizeOf(cell.value)
-    } bytes`;
-    return spotSection(this.k, what, access.spot());
+    if (earlier !== null) throw raceReport(t, kind, cell, earlier, true);
   }
 }
 
@@ -375,10 +328,4 @@ function forget(holder: ThreadShadow, lock: LockOwner): void {
 
 function isShared(mode: LockMode): boolean {
   return mode === LockMode.SPIN_READ || mode === LockMode.SLEEP_READ;
-}
-
-/** Bytes of a C variable with such a value: a bool, an int, a pointer. */
-function sizeOf(value: unknown): number {
-  if (typeof value === "boolean") return 1;
-  return typeof value === "number" ? 4 : 8;
 }
