@@ -27,7 +27,7 @@ export interface Quirk {
   readonly needsRace: boolean;
 }
 
-/** Every quirk there is, in the order of the catalogue; at the end one of vmaplab's own. */
+/** Every quirk there is, in the order of the catalogue; at the end two of vmaplab's own. */
 export const QUIRKS: readonly Quirk[] = [
   {
     name: "posted-search",
@@ -246,6 +246,16 @@ export const QUIRKS: readonly Quirk[] = [
       "ours, never Linux's: a purge gives addresses back that TLBs still translate",
     needsRace: false,
   },
+  {
+    name: "retire-before-flag",
+    id: "V2",
+    fixedBy: "-",
+    since: "-",
+    fixedIn: "-",
+    summary:
+      "ours, found by the explorer: vm_unmap_aliases() sees a block that is being retired neither as a block nor as a freed area",
+    needsRace: true,
+  },
 ];
 
 /** Month of each release that a quirk was fixed in, and of the one that brought them. */
@@ -308,6 +318,7 @@ export class VmapQuirks {
   readonly shortSize: boolean;
   readonly uncheckedDirty: boolean;
   readonly purgeWithoutFlush: boolean;
+  readonly retireBeforeFlag: boolean;
 
   /**
    * Reads the set once.
@@ -341,6 +352,7 @@ export class VmapQuirks {
     this.shortSize = names.has("size-in-32-bits");
     this.uncheckedDirty = names.has("unchecked-dirty");
     this.purgeWithoutFlush = names.has("purge-without-flush");
+    this.retireBeforeFlag = names.has("retire-before-flag");
   }
 }
 

@@ -436,7 +436,7 @@ const TURNS = 200_000;
 function blockRace(...quirks: string[]): string {
   const params = { ...TINY, vmap_quirk: new Set(quirks) };
   let found = "";
-  for (let seed = 1; seed <= 60 && found === ""; seed++) {
+  for (let seed = 1; seed <= 200 && found === ""; seed++) {
     const policy = new Jitter(seed, 200_000, TURNS);
     try {
       found = runVm({
@@ -509,7 +509,8 @@ function heldUpInFree(...quirks: string[]): { page: number; ptes: number } {
   return runVm({ cpus: 2, params, engine }, function* (t) {
     let given = false;
     t.k.sanitizers = new Sanitizers([{
-      areaLazy(t) {
+      rcuQueued(t) { // vm_unmap_ram() has let go of the block
+        if (t.task.name !== "freer") return;
         given = true;
         policy.heldBack = 1;
         charge_cycles(t, 100_000); // CPU 0's interrupts find it here

@@ -414,9 +414,12 @@ function vb_mark_dirty(
 /**
  * Retires a block that is all dirty.
  *
- * The lock is kept until the area is flagged: for vm_unmap_aliases() a block
- * either has its addresses still, or is the purge's. (2.6.28 let go first,
- * which was right as long as nobody but allocators looked for blocks.)
+ * For vm_unmap_aliases() it has its addresses still, or is the purge's, and
+ * never neither (V2): vb.lock is kept until the area is flagged, and the tree has
+ * the block until then. Whoever makes another block of the same addresses, once
+ * they have been purged, waits for the tree's lock. (2.6.28 takes the block from
+ * the tree, lets go of its lock, and flags the area then, which was right as long
+ * as nobody but allocators looked for blocks.)
  *
  * Locks: vb.lock held on entry, free on return; takes vmap_block_tree_lock.
  */
@@ -424,9 +427,12 @@ function* free_vmap_block(t: Thread, w: RewriteState, vb: VmapBlock): Steps {
   enter(t, FREE_VMAP_BLOCK);
   lockdep_assert_held(t, vb.lock);
   BUG_ON(t, vb.free !== 0, "block is retired before it is handed out");
-  const va = vb.va;
-  yield* delete_block(t, w, vb);
-  const lazy = yield* mark_lazy_free(t, w, va);
+  const late = w.quirks.retireBeforeFlag; // V2
+  yield* spin_lock(t, w.vmap_block_tree_lock);
+  let lazy = late ? 0 : yield* mark_lazy_free(t, w, vb.va);
+  delete_block(t, w, vb);
+  yield* spin_unlock(t, w.vmap_block_tree_lock);
+  if (late) lazy = yield* mark_lazy_free(t, w, vb.va);
   yield* spin_unlock(t, vb.lock);
   yield* purge_if_too_many(t, w, lazy);
   // B2: the link is where the RCU head is.
@@ -435,17 +441,16 @@ function* free_vmap_block(t: Thread, w: RewriteState, vb: VmapBlock): Steps {
   leave(t);
 }
 
-/** Locks: takes vmap_block_tree_lock. */
-function* delete_block(t: Thread, w: RewriteState, vb: VmapBlock): Steps {
+/** Locks: vmap_block_tree_lock held. */
+function delete_block(t: Thread, w: RewriteState, vb: VmapBlock): void {
   enter(t, RADIX_TREE_DELETE);
-  yield* spin_lock(t, w.vmap_block_tree_lock);
+  lockdep_assert_held(t, w.vmap_block_tree_lock);
   charge(t, 20 + 2 * RADIX_LEVEL_INSTRUCTIONS * w.vmap_block_tree.height);
   touch_write(t, w.block_tree_line);
   const idx = addr_to_vb_idx(w, vb.va.va_start);
   const found = radix_tree_delete(w.vmap_block_tree, idx);
   BUG_ON(t, found !== vb, "another block has this one's number");
   w.nr_blocks--;
-  yield* spin_unlock(t, w.vmap_block_tree_lock);
   leave(t);
 }
 

@@ -321,10 +321,12 @@ function give_back(t: Thread, { kind, addr, count, vm }: Mapping): Steps {
  */
 function* free_twice(t: Thread, w: World, slot: Slot): Steps {
   const { takers } = w;
+  const alone = w.takersUnderWay === 0;
   const m = slot.mappings[0];
   yield* empty_slot(t, w, slot, 1);
   w.machine.shared();
-  if (w.takers !== takers || w.takersUnderWay > 0 || w.misuse !== null) return;
+  // Somebody may have been given these addresses meanwhile.
+  if (!alone || w.takers !== takers || w.misuse !== null) return;
   w.misuse = { pid: t.task.pid, kind: m.kind };
   if (m.vm === null) yield* give_back(t, m);
   else if ((yield* remove_vm_area(t, m.addr)) !== null) {
