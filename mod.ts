@@ -618,13 +618,12 @@ export {
 export {
   checkDfs,
   type CheckDfsOptions,
-  type CheckOptions,
   checkPct,
   type CheckPctOptions,
   checkRandom,
   type CheckRandomOptions,
   type CheckResult,
   replay,
-  type ScheduleScenario,
 } from "./verify/check.ts";
+export type { CheckOptions, ScheduleScenario } from "./verify/scenario.ts";
 export { ScheduleError } from "./verify/schedule_error.ts";

@@ -39,8 +39,8 @@ import {
   checkRandom,
   type CheckResult,
   replay,
-  type ScheduleScenario,
 } from "./check.ts";
+import type { ScheduleScenario } from "./scenario.ts";
 import { ScheduleError } from "./schedule_error.ts";
 
 /** Two CPUs count to a counter of theirs; wrong if a thread moves in between. */
