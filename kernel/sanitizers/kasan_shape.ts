@@ -17,9 +17,8 @@
  * is undefined again.
  */
 import { RcuHead } from "../rcu_state.ts";
-import type { KmemCache } from "../mm/slab.ts";
 import { SlabObject } from "../mm/slab_object.ts";
-import type { Guard, Track } from "./kasan_track.ts";
+import type { Track } from "./kasan_track.ts";
 
 /** Anything, by the names of its fields. */
 interface Fields {
@@ -41,6 +40,9 @@ const PLACE: readonly string[] = ["line", "paddr"];
 /** What stands in a field that has not been written. */
 const UNSET: unique symbol = Symbol("unset");
 
+/** Values that are still to come. */
+const NONE: unknown[] = [];
+
 /** An object without its links, or one of its links. */
 interface Part {
   /** Number of the field that holds it; -1 = the object itself. */
@@ -48,13 +50,18 @@ interface Part {
   readonly keys: readonly string[];
   /** Has the accessors. */
   readonly proto: object;
+  /** Makes what inherits from `proto`. */
+  readonly make: new (track: Track) => Guarded;
   /** Numbers of the fields that lead to the object. */
   readonly back: readonly number[];
   /** Numbers of the fields that hold nothing at first. */
   readonly unset: readonly number[];
 }
 
-/** What the objects of one cache are made of. */
+/**
+ * What objects of a class are made of. Holds nothing of any kernel: the host
+ * knows the objects of all kernels by one set of hidden classes.
+ */
 export class Shape {
   readonly #self: Part;
   readonly #links: readonly Part[];
@@ -62,12 +69,11 @@ export class Shape {
   readonly #heads: readonly number[];
 
   constructor(
-    readonly guard: Guard,
-    readonly cache: KmemCache<SlabObject>,
+    made: SlabObject,
     /** See the file's head. */
     readonly bare: boolean,
   ) {
-    const sample = cache.make() as unknown as Fields;
+    const sample = made as unknown as Fields;
     this.#self = this.#part(sample, sample, -1, "");
     const links: Part[] = [];
     const heads: number[] = [];
@@ -89,17 +95,12 @@ export class Shape {
 
   #build(old: SlabObject, track: Track): SlabObject {
     const self = this.#self;
-    const obj = Object.create(self.proto) as Guarded;
-    obj._slab = null;
-    obj._index = 0;
-    obj._live = false;
-    obj._track = track;
+    const obj = new self.make(track);
     const values = valuesOf(old, self);
     obj._v = values;
     for (let i = 0; i < this.#links.length; i++) {
       const part = this.#links[i];
-      const link = Object.create(part.proto) as Guarded;
-      link._track = track;
+      const link = new part.make(track);
       link._v = valuesOf(values[part.at], part);
       begin(link._v, part, obj);
       values[part.at] = link;
@@ -113,7 +114,7 @@ export class Shape {
 
   #remake(old: SlabObject, track: Track): SlabObject {
     const self = this.#self;
-    const obj = this.cache.make() as unknown as Guarded;
+    const obj = old._slab!.cache.make() as Guarded;
     const values = valuesOf(old, self);
     for (let i = 0; i < this.#links.length; i++) {
       const part = this.#links[i];
@@ -139,16 +140,41 @@ export class Shape {
     const back: number[] = [];
     const unset: number[] = [];
     keys.forEach((key, i) => {
-      accessors[key] = accessor(this.guard, i, prefix + key);
+      accessors[key] = accessor(i, prefix + key);
       const value = sample[key];
       if (value === of) back.push(i);
       else if (PLACE.includes(key)) return;
       else if (typeof value !== "object" || value === null) unset.push(i);
       else if (value === sample) unset.push(i);
     });
-    const proto = Object.create(Object.getPrototypeOf(sample), accessors);
-    return { at, keys, proto, back, unset };
+    const make = at < 0 ? bareObject() : bareLink();
+    const proto = make.prototype;
+    Object.setPrototypeOf(proto, Object.getPrototypeOf(sample));
+    Object.defineProperties(proto, accessors);
+    Object.defineProperty(proto, "constructor", { value: sample.constructor });
+    return { at, keys, proto, make, back, unset };
   }
+}
+
+/** A class for the objects of one cache: one that the host knows the fields of, which Object.create() would not tell it. */
+function bareObject(): new (track: Track) => Guarded {
+  return class {
+    [field: string]: unknown;
+    _slab = null;
+    _index = 0;
+    _live = false;
+    _v: unknown[] = NONE;
+    constructor(public _track: Track) {}
+  };
+}
+
+/** As {@linkcode bareObject}, for one link of them. */
+function bareLink(): new (track: Track) => Guarded {
+  return class {
+    [field: string]: unknown;
+    _v: unknown[] = NONE;
+    constructor(public _track: Track) {}
+  };
 }
 
 /** Whether `value` is a part of `obj`, and no object of its own. */
@@ -200,18 +226,18 @@ function seize(part: Guarded, { keys, proto }: Part, track: Track): void {
 }
 
 /** Stands for field number `i`, called `name` in reports. */
-function accessor(guard: Guard, i: number, name: string): PropertyDescriptor {
+function accessor(i: number, name: string): PropertyDescriptor {
   return {
     get(this: Guarded): unknown {
       const track = this._track;
-      if (track.state !== 0) guard.touched(track, name);
+      if (track.state !== 0) track.guard.touched(track, name);
       const value = this._v[i];
-      if (value === UNSET) guard.unset(track, name);
+      if (value === UNSET) track.guard.unset(track, name);
       return value;
     },
     set(this: Guarded, value: unknown) {
       const track = this._track;
-      if (track.state !== 0) guard.touched(track, name);
+      if (track.state !== 0) track.guard.touched(track, name);
       this._v[i] = value;
     },
     configurable: true,

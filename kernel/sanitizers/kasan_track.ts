@@ -33,6 +33,8 @@ export class Track {
   prev: Track = this;
 
   constructor(
+    /** Who is asked. */
+    readonly guard: Guard,
     /** Order of allocation, from 1. */
     readonly serial: number,
     /** Name of its cache. */
