@@ -1,7 +1,7 @@
 /**
  * Programs that reached something new, to be changed and tried again. Those that
- * reach what few rounds do are chosen more often, and kept when there are too
- * many.
+ * reach what few rounds do are chosen more often, those that have been chosen
+ * often less so; when there are too many, the most ordinary one goes.
  */
 import type { Rng } from "../../arch/sim/random.ts";
 import type { Coverage } from "./coverage.ts";
@@ -9,8 +9,10 @@ import { formatProgram, parseProgram, type Program } from "./program.ts";
 
 /** Version of the file's form. */
 const VERSION = 1;
-/** Programs drawn, of which the one that reaches the rarest is chosen. */
+/** Programs drawn, of which the best is chosen. */
 const DRAWS = 3;
+/** What a program from a file, of which nobody knows what it reaches, counts as: neither rare nor ordinary. */
+const UNKNOWN = 16;
 
 /** One program. */
 export interface CorpusEntry {
@@ -22,9 +24,14 @@ export interface CorpusEntry {
   readonly reached: Uint16Array;
 }
 
+/** An entry, and how often it has been chosen. */
+interface Kept extends CorpusEntry {
+  chosen: number;
+}
+
 /** See the file's head. */
 export class Corpus {
-  readonly #entries: CorpusEntry[] = [];
+  readonly #entries: Kept[] = [];
   readonly #texts: Set<string> = new Set();
 
   /**
@@ -60,7 +67,7 @@ export class Corpus {
     const text = formatProgram(program);
     if (this.#texts.has(text)) return;
     this.#texts.add(text);
-    this.#entries.push({ program, policy, seed, reached });
+    this.#entries.push({ program, policy, seed, reached, chosen: 0 });
     if (this.#entries.length > this.capacity) this.#drop();
   }
 
@@ -69,15 +76,15 @@ export class Corpus {
     const entries = this.#entries;
     if (entries.length === 0) return null;
     let best = entries[rng.below(entries.length)];
-    let rarest = this.#rarest(best);
+    let lowest = this.#score(best);
     for (let i = 1; i < DRAWS; i++) {
       const entry = entries[rng.below(entries.length)];
-      const rounds = this.#rarest(entry);
-      if (rounds < rarest) {
-        best = entry;
-        rarest = rounds;
-      }
+      const score = this.#score(entry);
+      if (score >= lowest) continue;
+      best = entry;
+      lowest = score;
     }
+    best.chosen++;
     return best;
   }
 
@@ -117,10 +124,15 @@ export class Corpus {
     }
   }
 
-  /** Rounds that reached the rarest of what `entry` did; 0 = not run yet. */
+  /** Low = rare, and seldom chosen. */
+  #score(entry: Kept): number {
+    return this.#rarest(entry) * (1 + entry.chosen);
+  }
+
+  /** Rounds that reached the rarest of what `entry` did, up to 255. */
   #rarest({ reached }: CorpusEntry): number {
     const { map } = this.coverage;
-    if (reached.length === 0) return 0;
+    if (reached.length === 0) return UNKNOWN;
     let rarest = 255;
     for (let i = 0; i < reached.length; i++) {
       const rounds = map[reached[i]];

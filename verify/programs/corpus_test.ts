@@ -17,6 +17,19 @@ function texts(corpus: Corpus): string[] {
   return corpus.entries.map(({ program }) => formatProgram(program));
 }
 
+function countChosen(
+  corpus: Corpus,
+  rng: Rng,
+  times: number,
+  text: string,
+): number {
+  let count = 0;
+  for (let i = 0; i < times; i++) {
+    if (formatProgram(corpus.choose(rng)!.program) === text) count++;
+  }
+  return count;
+}
+
 Deno.test("Corpus has no program twice", () => {
   const corpus = new Corpus(new Coverage());
   corpus.add(parseProgram("U."), "random", 1);
@@ -43,11 +56,16 @@ Deno.test("Corpus chooses what reaches the rare more often", () => {
     corpus.add(parseProgram(`M0${i + 1}`), "pct", 1, Uint16Array.of(1));
   }
   corpus.add(parseProgram("U"), "pct", 1, Uint16Array.of(0));
-  let rare = 0;
-  for (let i = 0; i < 1000; i++) {
-    if (formatProgram(corpus.choose(rng)!.program) === "U") rare++;
-  }
+  const rare = countChosen(corpus, rng, 1000, "U");
   assert(rare > 200 && rare < 350, `${rare}`); // 1 - 0.9 ** 3 of them
+});
+
+Deno.test("Corpus chooses what has been chosen less often", () => {
+  const corpus = new Corpus(coverageOf([1, 3]));
+  corpus.add(parseProgram("U"), "pct", 1, Uint16Array.of(0));
+  corpus.add(parseProgram("UU"), "pct", 1, Uint16Array.of(1));
+  const rare = countChosen(corpus, new Rng(1), 1000, "U");
+  assert(rare > 700 && rare < 800, `${rare}`); // three times as often
 });
 
 Deno.test("Corpus comes back from JSON", () => {

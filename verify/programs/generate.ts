@@ -12,6 +12,7 @@ import {
   type Program,
   type ProgramOp,
   SLOTS,
+  usesSlot,
 } from "./op.ts";
 
 /** Fewest and most operations of a task. */
@@ -25,6 +26,9 @@ const ODD_FREE = 400;
 /** One slot in this many is any; the others are the program's own few. */
 const ANY_SLOT = 4;
 
+/** One operation in this many is on the slot of the one before. */
+const SAME_SLOT = 2;
+
 /** What a program favours. */
 interface Mood {
   /** Weight of each kind, in the order of {@linkcode OpKind}. */
@@ -36,7 +40,7 @@ interface Mood {
 const MOODS: readonly Mood[] = [
   { // small mappings in blocks
     //      M  V  R  B  A  N  F  D  T  L  K  U  P  C
-    kinds: [1, 1, 9, 4, 0, 0, 9, 0, 4, 1, 1, 4, 1, 1],
+    kinds: [1, 1, 8, 7, 0, 0, 9, 0, 4, 1, 1, 5, 1, 1],
     sizes: [1, 1, 1, 2, 2, 3, 4, 4],
   },
   { // areas
@@ -66,7 +70,10 @@ export function generate(rng: Rng, tasks: number, first = false): Program {
   for (let i = 0; i < tasks; i++) {
     const ops: ProgramOp[] = [];
     const count = MIN_OPS + rng.below(MAX_OPS - MIN_OPS + 1);
-    for (let j = 0; j < count; j++) ops.push(randomOp(rng, mood, slots));
+    for (let j = 0; j < count; j++) {
+      const op = randomOp(rng, mood, slots);
+      ops.push(again(rng, op, ops));
+    }
     lists.push(ops);
   }
   const early = first && rng.below(2) === 0 ? generateEarly(rng) : [];
@@ -112,6 +119,19 @@ function randomOp(
     ? rng.below(SLOTS)
     : slots[rng.below(slots.length)];
   return { kind, slot, n: randomN(rng, kind, mood) };
+}
+
+/** `op`, perhaps on the slot of the last one of its task: what is mapped is used, and given back. */
+function again(
+  rng: Rng,
+  op: ProgramOp,
+  before: readonly ProgramOp[],
+): ProgramOp {
+  const last = before.at(-1);
+  if (last === undefined || !usesSlot(op.kind) || !usesSlot(last.kind)) {
+    return op;
+  }
+  return rng.below(SAME_SLOT) === 0 ? { ...op, slot: last.slot } : op;
 }
 
 function weighted(rng: Rng, weights: readonly number[]): number {
