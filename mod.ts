@@ -54,7 +54,13 @@ export { KERNEL_INIT_STEPS } from "./boot/rest_init.ts";
 export { START_KERNEL_STEPS, UTS_RELEASE } from "./boot/start_kernel.ts";
 export { type BootStep, nothing, step } from "./boot/step.ts";
 export { type Arch, Kernel, type Subsystems } from "./kernel/kernel.ts";
-export { DEFAULT_PARAMS, type KernelParams } from "./kernel/params.ts";
+export { FaultAttr, Faults } from "./kernel/fault_inject.ts";
+export {
+  DEFAULT_PARAMS,
+  type FaultSetting,
+  type IpiDelay,
+  type KernelParams,
+} from "./kernel/params.ts";
 export { type SanitizerEntry, SANITIZERS } from "./kernel/sanitizers/index.ts";
 export {
   type ReportSection,
@@ -95,6 +101,8 @@ export type { ListedDirectory, ListedEntry } from "./boot/images/listed.ts";
 export {
   type AnyRun,
   type BootResult,
+  type CommonRun,
+  type InjectedFaults,
   type LoadedLine,
   type LockLine,
   type MachineResult,

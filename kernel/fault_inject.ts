@@ -27,7 +27,22 @@ const RATELIMIT_NS = 5e9;
 /** How far apart the seeds of the streams are; the streams have nothing in common. */
 const STREAM = 2 ** 40;
 
-/** Which calls of one kind fail: `struct fault_attr`. */
+/**
+ * Which calls of one kind fail: `struct fault_attr`.
+ *
+ * Linux: lib/fault-inject.c.
+ *
+ * @example
+ * ```ts
+ * import { boot } from "@vmaplab/vmaplab";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const failslab = { interval: 3, probability: 50, space: 0, times: -1 };
+ * const { kernel } = boot({ params: { failslab } });
+ * assertEquals(kernel.faults.failslab.interval, 3);
+ * assertEquals(kernel.faults.fail_page_alloc.probability, 0);
+ * ```
+ */
 export class FaultAttr {
   /** One call in this many is looked at; 0 and 1 = every one. */
   interval = 1;
@@ -45,9 +60,19 @@ export class FaultAttr {
   asked = 0;
   /** Calls that were made to fail. */
   injected = 0;
+  /**
+   * Where its chance comes from.
+   *
+   * @internal
+   */
   readonly rng: Rng;
 
-  constructor(readonly name: string, seed: number) {
+  /** One that fails nothing. */
+  constructor(
+    /** The kernel parameter. */
+    readonly name: string,
+    seed: number,
+  ) {
     this.rng = new Rng(seed);
   }
 
@@ -61,7 +86,30 @@ export class FaultAttr {
   }
 }
 
-/** All fault injection of one kernel: `k.faults`. */
+/**
+ * All fault injection of one kernel: `k.faults`.
+ *
+ * @example
+ * ```ts
+ * import { boot, vfree, vmalloc } from "@vmaplab/vmaplab";
+ * import { assert, assertEquals } from "@std/assert";
+ *
+ * // Whichever request of vmalloc() fails, its caller gets NULL.
+ * boot().run(function* (t) {
+ *   const { faults } = t.k;
+ *   for (let n = 1;; n++) {
+ *     let asked = 0;
+ *     faults.decide = () => ++asked === n;
+ *     const addr = yield* vmalloc(t, 4096);
+ *     faults.decide = null;
+ *     if (addr === 0) continue;
+ *     assert(asked > 3); // none was refused
+ *     assertEquals(faults.injected, asked);
+ *     return yield* vfree(t, addr);
+ *   }
+ * });
+ * ```
+ */
 export class Faults {
   /** Objects of slabs; sizes in bytes. */
   readonly failslab: FaultAttr;
@@ -85,6 +133,7 @@ export class Faults {
   #decide: ((t: Thread, attr: FaultAttr, size: number) => boolean) | null =
     null;
 
+  /** Made with its kernel. */
   constructor(machine: Machine, params: KernelParams) {
     this.#machine = machine;
     const seed = (n: number) => (machine.seed + n * 0x9e3779b9) % STREAM;
