@@ -9,54 +9,18 @@
 import type { Steps } from "../../arch/asm.ts";
 import { GFP_KERNEL } from "../../kernel/mm/gfp.ts";
 import { alloc_page, nr_unused_pages } from "../../kernel/mm/page_alloc.ts";
-import type { Page } from "../../kernel/mm/page.ts";
 import type { VmStruct } from "../../kernel/mm/vm_struct.ts";
 import type { Kernel } from "../../kernel/kernel.ts";
 import type { Thread } from "../../kernel/thread.ts";
 import type { ExploreMachine, TaskFunction } from "../explore/machine.ts";
 import { RuleChooser } from "../explore/rule.ts";
-import { empty_slot, perform } from "./interpret.ts";
+import { perform } from "./interpret.ts";
+import { empty_slot } from "./map.ts";
 import { type Program, type ProgramOp, SLOTS } from "./op.ts";
+import { PoolPage, Slot } from "./slot.ts";
 
 /** Pages of the pool: more than all tasks claim at a time. */
 const POOL = 16;
-
-/** A page that programs map, and what it must contain. */
-export class PoolPage {
-  /** Live mappings of it. */
-  mapped = 0;
-  /** Whether a task is at it. */
-  claimed = false;
-  /** Word at its start; -1 = whatever it was when it came. */
-  value = -1;
-
-  constructor(public page: Page) {}
-}
-
-/** A live mapping. */
-export interface Mapping {
-  /** The mapping operation: see `OpKind`. */
-  readonly kind: number;
-  readonly addr: number;
-  /** Pages of address space. */
-  readonly count: number;
-  /** What is mapped there; empty = nothing. */
-  readonly pages: readonly PoolPage[];
-  /** Of get_vm_area() and its like; `null` otherwise. */
-  readonly vm: VmStruct | null;
-}
-
-/** What programs know by a number. */
-export class Slot {
-  readonly mappings: Mapping[] = [];
-  /** Whether a task is at it. */
-  busy = false;
-  /** Where something was mapped last; 0 = never. */
-  lastAddr = 0;
-  lastCount = 0;
-
-  constructor(readonly number: number) {}
-}
 
 /** A call that misuses the interface, on purpose, is under way. */
 export interface Misuse {
