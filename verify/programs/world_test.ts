@@ -78,6 +78,20 @@ for (const seed of [1, 2, 3]) {
   });
 }
 
+Deno.test("generated programs find nothing on one CPU, nor on four", () => {
+  for (const cpus of [1, 4]) {
+    const rng = new Rng(1);
+    const w = newWorld("", { cpus });
+    const walk = new RandomWalk(rng);
+    for (let i = 0; i < 400; i++) {
+      const program = generate(rng, cpus);
+      if (formatProgram(program).includes("D")) continue;
+      w.machine.run(w.functions(program), walk);
+      if (i % 16 === 15) assertEquals(clean(w), []);
+    }
+  }
+});
+
 Deno.test("generated programs lose nothing when allocations fail", () => {
   const rng = new Rng(1);
   const w = newWorld();
