@@ -42,7 +42,8 @@ export interface OopsReport {
   readonly waiting: readonly WaitingCpu[];
   /** What a sanitizer has to say besides; left out: none. */
   readonly sections?: readonly OopsSection[];
-  readonly seed: number;
+  /** `null` = whoever prints it says how to see it again. */
+  readonly seed: number | null;
 }
 
 /** The oops, a line each, with time stamps; ends with a newline. */
@@ -54,7 +55,9 @@ export function formatOops(report: OopsReport): string {
     ...report.waiting.flatMap(waiter),
     ...(report.sections ?? []).flatMap(section),
     `---[ end trace ${hex16(1)} ]---`,
-    `Seed: ${report.seed} (the same arguments give the same oops)`,
+    ...(report.seed === null
+      ? []
+      : [`Seed: ${report.seed} (the same arguments give the same oops)`]),
   ].map((line) => `${`${stamp}${line}`.trimEnd()}\n`).join("");
 }
 

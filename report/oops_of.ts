@@ -17,7 +17,7 @@ import type { OopsReport, WaitingCpu } from "./oops.ts";
 export function oopsOf(
   error: unknown,
   clockHz: number,
-  seed: number,
+  seed: number | null,
 ): OopsReport | null {
   const ns = (cycles: number) => cycles * 1e9 / clockHz;
   if (error instanceof KernelBug) {

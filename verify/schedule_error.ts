@@ -99,13 +99,12 @@ export function sameFinding(a: unknown, b: unknown): boolean {
 
 /** The oops, or what an assertion says; what a wild pointer was in JavaScript. */
 function details({ error, clockHz }: ScheduleFinding): string[] {
-  const oops = oopsOf(error, clockHz, 0);
+  // The schedule says how to see it again, not a seed.
+  const oops = oopsOf(error, clockHz, null);
   if (oops === null) {
     return error instanceof Error ? error.message.trimEnd().split("\n") : [];
   }
-  const lines = formatOops(oops).trimEnd().split("\n");
-  // The schedule says how to see it again, not a seed.
-  const text = lines.filter((line) => !/^(\[[ \d.]+\] )?Seed: /.test(line));
+  const text = formatOops(oops).trimEnd().split("\n");
   const { cause } = error as Error;
   if (cause instanceof Error) {
     const [frame] = /^ +at .*$/m.exec(cause.stack ?? "") ?? [""];

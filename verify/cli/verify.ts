@@ -136,7 +136,7 @@ function replay(
 
 /** The oops, the program, and how to see it again. */
 function report(c: Case, finding: Finding): string {
-  const oops = oopsOf(finding.error, exploreSpec(1, 1).clockHz, 1)!;
+  const oops = oopsOf(finding.error, exploreSpec(1, 1).clockHz, null)!;
   const n = c.rounds.length;
   const rounds = c.rounds.flatMap(({ program, clean }, i) => {
     const calls = describeProgram(program);

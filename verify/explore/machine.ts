@@ -17,9 +17,11 @@ import {
   type Steps,
 } from "../../arch/asm.ts";
 import { Machine, type MachineOptions } from "../../arch/hw/machine.ts";
+import { PageFault } from "../../arch/hw/mmu.ts";
 import { parseVaddr } from "../../arch/hw/pte.ts";
 import { generic } from "../../arch/hw/presets/generic.ts";
 import type { MachineSpec } from "../../arch/hw/spec.ts";
+import { StackOverflow } from "../../arch/sim/context.ts";
 import { Deadlock } from "../../arch/sim/engine.ts";
 import { KernelBug } from "../../kernel/bug.ts";
 import { boot_cpu_init } from "../../kernel/cpumask.ts";
@@ -213,6 +215,9 @@ export class ExploreMachine {
     if (t === undefined) return error;
     if (error instanceof Endless) {
       return new KernelBug(t, `BUG: soft lockup - CPU stuck`);
+    }
+    if (error instanceof StackOverflow || error instanceof PageFault) {
+      return new KernelBug(t, `BUG: ${error.message}`, { cause: error });
     }
     if (error instanceof ListPoisonError) {
       return new KernelBug(
