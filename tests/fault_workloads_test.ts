@@ -50,9 +50,9 @@ const CHURNS: Readonly<Record<string, (t: Thread) => Steps<unknown>>> = {
   "map-touch-unmap, vm_map_ram()": (t) =>
     map_touch_unmap(t, {
       threads: 8,
-      ops: 60,
+      ops: 80,
       warmup: 2,
-      pages: 4,
+      pages: 32, // so that blocks run out
       api: "ram",
     }),
   "map-touch-unmap, vmap()": (t) =>
@@ -100,7 +100,7 @@ for (const layer of LAYERS) {
           injected += kernel.faults.injected;
         }
       }
-      assert(injected > 100, `${injected} failures`);
+      assert(injected > 30, `${injected} failures`);
     });
   }
 }
