@@ -64,7 +64,7 @@ Deno.test("mutate() changes programs, keeps their tasks and their size in bounds
     if (text !== before) changed++;
     assertEquals(parseProgram(text), program);
     assertEquals(program.tasks.length, 2);
-    for (const ops of program.tasks) assert(ops.length <= 8);
+    for (const ops of program.tasks) assert(ops.length <= 6);
   }
   assert(changed > 1500, `${changed}`);
   assertEquals(program.early, early);
