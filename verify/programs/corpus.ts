@@ -13,6 +13,8 @@ const VERSION = 1;
 const DRAWS = 3;
 /** What a program from a file, of which nobody knows what it reaches, counts as: neither rare nor ordinary. */
 const UNKNOWN = 16;
+/** How much of what a program reached is remembered. */
+const REMEMBERED = 8;
 
 /** One program. */
 export interface CorpusEntry {
@@ -20,7 +22,7 @@ export interface CorpusEntry {
   /** Schedule that showed it: policy by name and seed. */
   readonly policy: string;
   readonly seed: number;
-  /** What it reached; empty = read from a file and not run yet. */
+  /** The rarest of what it reached; empty = read from a file and not run yet. */
   readonly reached: Uint16Array;
 }
 
@@ -67,7 +69,10 @@ export class Corpus {
     const text = formatProgram(program);
     if (this.#texts.has(text)) return;
     this.#texts.add(text);
-    this.#entries.push({ program, policy, seed, reached, chosen: 0 });
+    const { map } = this.coverage;
+    const rarest = reached.toSorted((a, b) => map[a] - map[b] || a - b)
+      .slice(0, REMEMBERED);
+    this.#entries.push({ program, policy, seed, reached: rarest, chosen: 0 });
     if (this.#entries.length > this.capacity) this.#drop();
   }
 
