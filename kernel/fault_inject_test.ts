@@ -37,6 +37,7 @@ function setting(
 /** Which of `calls` about `size` fail, as a string of `.` and `x`. */
 function pattern(s: FaultSetting, calls: number, size = 1, seed = 1): string {
   let text = "";
+  // deno-lint-ignore require-yield -- should_fail() is plain
   runVm({}, function* (t) {
     const attr = new FaultAttr("test", seed);
     attr.set(s);
