@@ -356,6 +356,7 @@ export function exploreSpec(cpus: number, nrCpus: number): MachineSpec {
     name: "explore",
     description: `${cpus} CPUs to explore on`,
     memory: { ...base.memory, bytesPerNode: MEMORY_BYTES },
+    cache: { ...base.cache, jitterCycles: 0 }, // time decides nothing
     tlb: {
       ...base.tlb,
       l1: { entries: 16, ways: 16 },

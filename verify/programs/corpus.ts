@@ -10,7 +10,7 @@ import { formatProgram, parseProgram, type Program } from "./program.ts";
 /** Version of the file's form. */
 const VERSION = 1;
 /** Programs drawn, of which the best is chosen. */
-const DRAWS = 3;
+const DRAWS = 2;
 /** What a program from a file, of which nobody knows what it reaches, counts as: neither rare nor ordinary. */
 const UNKNOWN = 16;
 /** How much of what a program reached is remembered. */

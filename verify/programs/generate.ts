@@ -16,8 +16,8 @@ import {
 } from "./op.ts";
 
 /** Fewest and most operations of a task. */
-const MIN_OPS = 2;
-const MAX_OPS = 5;
+const MIN_OPS = 1;
+const MAX_OPS = 3;
 /** Most operations of a task that mutations make. */
 const MAX_MUTATED_OPS = 6;
 /** One operation in this many is odd: of no size, or a huge one; a second free. */

@@ -18,7 +18,7 @@ Deno.test("generate() makes small programs that have a text form", () => {
   for (const program of many(500)) {
     assertEquals(program.tasks.length, 2);
     assertEquals(program.early, []);
-    for (const ops of program.tasks) assert(ops.length >= 2 && ops.length <= 5);
+    for (const ops of program.tasks) assert(ops.length >= 1 && ops.length <= 3);
     assertEquals(parseProgram(formatProgram(program)), program);
   }
 });

@@ -36,6 +36,7 @@ class Minimiser {
     for (let size = Infinity; this.#left > 0 && sizeOf(best) < size;) {
       size = sizeOf(best);
       best = this.#smallerPrograms(best);
+      best = this.#fewerRounds(best); // some have no calls left
       best = this.#fewerDecisions(best);
     }
     return best;

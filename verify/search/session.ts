@@ -10,7 +10,7 @@ import { Dfs } from "../explore/dfs.ts";
 import { Pct } from "../explore/pct.ts";
 import { RandomWalk } from "../explore/random_walk.ts";
 import { RuleChooser } from "../explore/rule.ts";
-import { Coverage } from "../programs/coverage.ts";
+import type { Coverage } from "../programs/coverage.ts";
 import type { Corpus } from "../programs/corpus.ts";
 import { generate, mutate } from "../programs/generate.ts";
 import type { Program } from "../programs/program.ts";
@@ -60,14 +60,16 @@ const SESSIONS = 2 ** 20;
 /** Most allocations of a session that fail, in percent of those that may. */
 const MAX_FAIL_PERCENT = 20;
 /** Rounds of a session; of `dfs`, schedules of one program. */
-const SESSION_ROUNDS = 64;
+const SESSION_ROUNDS = 128;
 const DFS_ROUNDS = 4096;
 /** Calls of a task in a program whose schedules are all to be run. */
 const DFS_CALLS = 2;
 /** Rounds that end clean, in percent. */
-const CLEAN_PERCENT = 30;
+const CLEAN_PERCENT = 20;
 /** Programs that are made from one in the corpus, in percent. */
 const MUTATE_PERCENT = 50;
+/** The sanitizer that costs as much as all others: every other session has it. */
+const DEAREST = "kasan";
 /** Sizes that machines come in: pages of vmalloc space, and lazy_max. */
 const SPACES = [40, 64, 96];
 const LAZY_MAX = [2, 12, 12, 1000];
@@ -101,7 +103,7 @@ function runDfs(
   rng: Rng,
   limit: number,
 ): SessionResult {
-  const machine = pickMachine(rng, options);
+  const machine = pickMachine(rng, options, 0);
   const { early, tasks } = generate(rng, machine.cpus, true);
   const program = {
     early,
@@ -138,7 +140,7 @@ function runRounds(
   coverage: Coverage | null,
   corpus: Corpus | null,
 ): SessionResult {
-  const machine = pickMachine(rng, options);
+  const machine = pickMachine(rng, options, nr);
   const chooser = pickChooser(rng, options);
   const rounds: Round[] = [];
   let steps = 0;
@@ -149,22 +151,24 @@ function runRounds(
     rounds.push({ program, events: [], clean: false });
     lab = Lab.boot(machine, program);
     const { driver } = lab.machine;
-    driver.watcher = coverage;
     for (let i = 0; i < limit; i++) {
       if (i > 0) {
         program = nextProgram(rng, machine.cpus, corpus);
         rounds.push({ program, events: [], clean: false });
       }
       const clean = rng.below(100) < CLEAN_PERCENT;
-      coverage?.begin();
+      // To watch costs some percent: every other round will do.
+      const watched = i % 2 === 0 ? coverage : null;
+      driver.watcher = watched;
+      watched?.begin();
       lab.run(program, chooser);
       steps += driver.step;
       rounds[i] = { program, events: lab.decisions, clean };
-      if (coverage !== null) {
-        coverage.state(lab.machine.k);
+      if (watched !== null) {
+        watched.state(lab.machine.k);
         // Kept: what it has reached is another start to go on from.
-        if (coverage.newBits > 0) {
-          corpus?.add(program, options.policy, nr, coverage.reached());
+        if (watched.newBits > 0) {
+          corpus?.add(program, options.policy, nr, watched.reached());
         }
       }
       if (clean) lab.clean();
@@ -196,8 +200,16 @@ function nextProgram(
   return generate(rng, tasks);
 }
 
-function pickMachine(rng: Rng, options: SearchOptions): CaseMachine {
-  const { cpus, vmap, quirks, sanitize, faults } = options;
+/** @param nr Number of the session. */
+function pickMachine(
+  rng: Rng,
+  options: SearchOptions,
+  nr: number,
+): CaseMachine {
+  const { cpus, vmap, quirks, faults } = options;
+  const sanitize = nr % 2 === 0 || options.sanitize.length === 1
+    ? options.sanitize
+    : options.sanitize.filter((name) => name !== DEAREST);
   return {
     cpus,
     nrCpus: cpus + rng.below(Math.max(1, NR_CPUS - cpus + 1)),
