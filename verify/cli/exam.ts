@@ -5,7 +5,7 @@
  *
  * Seconds are those of the host, one core: what else runs on it shows.
  */
-import type { Quirk } from "../../kernel/mm/quirks.ts";
+import { type Quirk, quirkYears } from "../../kernel/mm/quirks.ts";
 import { EXAM, examine, type ExamResult } from "../search/exam.ts";
 
 const SEEDS = [1, 2, 3, 4, 5];
@@ -35,18 +35,24 @@ function row(quirk: Quirk): string {
   const replay = runs[0].replay;
   const sanitizers = [...new Set(found.map(({ by }) => by))].join(", ");
   const { id, name, fixedBy, fixedIn } = quirk;
+  const years = quirkYears(quirk);
   return [
     id,
     `\`${name}\``,
     fixedBy,
     fixedIn,
+    years === null ? "-" : years.toFixed(1),
     found.length === SEEDS.length
       ? sanitizers
       : `${sanitizers} (${found.length} of ${SEEDS.length} seeds)`,
-    (median(runs.map(({ ms }) => ms)) / 1000).toFixed(2),
+    secondsText(median(runs.map(({ ms }) => ms))),
     String(median(runs.map(({ schedules }) => schedules))),
     replay === null ? "-" : `\`${replay}\``,
   ].join(" | ");
+}
+
+function secondsText(ms: number): string {
+  return ms < 10 ? "< 0.01" : (ms / 1000).toFixed(2);
 }
 
 /** Of an odd number of values. */
@@ -61,8 +67,8 @@ if (import.meta.main) {
     return text;
   });
   const table = [
-    "| Id | Quirk | Fixed by | In | Found by | Seconds | Schedules | Replay |",
-    "| --- | --- | --- | --- | --- | --- | --- | --- |",
+    "| Id | Quirk | Fixed by | In | Years | Found by | Seconds | Schedules | Replay |",
+    "| -- | ----- | -------- | -- | ----- | -------- | ------- | --------- | ------ |",
     ...rows,
     "",
   ].join("\n");
