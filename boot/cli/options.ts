@@ -2,24 +2,30 @@
  * The command line: every flag read and checked before anything runs, so that
  * a mistake costs one line and no time.
  */
-import { parseArgs } from "@std/cli/parse-args";
 import { DEFAULT_PRESET } from "../../arch/hw/presets/index.ts";
 import type { MachineSpec } from "../../arch/hw/spec.ts";
 import { cpusOf, withCpus } from "../../arch/hw/validate.ts";
-import { nearest } from "../../arch/sim/nearest.ts";
 import { VMAP_LAYERS } from "../../kernel/mm/vmalloc.ts";
 import type { KernelParams } from "../../kernel/params.ts";
-import { SANITIZERS } from "../../kernel/sanitizers/index.ts";
 import {
   ParamError,
   parseCommandLine,
   type ParsedCommandLine,
 } from "../params.ts";
 import { DISK_DRIVERS, type DiskDriver } from "../xfs_disk.ts";
+import {
+  checkOnce,
+  type Flags,
+  integer,
+  oneOf,
+  only,
+  readFlags,
+} from "./flags.ts";
 import type { Io } from "./io.ts";
 import { checkPages, checkVmalloc } from "./limits.ts";
 import { findMachine } from "./machine_option.ts";
-import { badChoice, badValue, UsageError } from "./usage.ts";
+import { sanitizersOf } from "./sanitize_option.ts";
+import { badValue, UsageError } from "./usage.ts";
 
 /** What to boot and run, checked. */
 export interface BootCommand {
@@ -124,7 +130,7 @@ const WORKLOADS_OF: Partial<Record<ValueFlag, readonly Workload[]>> = {
   path: ["xfs-large-dir", "xfs-ls"],
 };
 /** Values of each flag, in order; empty = it was not given. */
-type Flags = Record<ValueFlag, string[]> & Record<"quiet" | "help", boolean>;
+type BootFlags = Flags<ValueFlag, typeof SWITCHES[number]>;
 
 /**
  * Reads and checks the command line.
@@ -132,7 +138,7 @@ type Flags = Record<ValueFlag, string[]> & Record<"quiet" | "help", boolean>;
  * @throws {UsageError} For the first mistake.
  */
 export function parseOptions(args: readonly string[], io: Io): Command {
-  const flags = readFlags(args);
+  const flags = readFlags(args, VALUE_FLAGS, SWITCHES);
   if (flags.help) return { kind: "help" };
   const format = oneOf("--format", only(flags, "format") ?? "text", FORMATS);
   const named = only(flags, "workload");
@@ -170,84 +176,10 @@ export function parseOptions(args: readonly string[], io: Io): Command {
     path: path(flags),
     insmod: insmod(flags),
     ksyms: ksyms(flags),
-    sanitize: sanitizers(flags),
+    sanitize: sanitizersOf(only(flags, "sanitize") ?? "none"),
     format,
     quiet: flags.quiet,
   };
-}
-
-function readFlags(args: readonly string[]): Flags {
-  const known = [...VALUE_FLAGS, ...SWITCHES];
-  const flags = parseArgs(args[0] === "--" ? args.slice(1) : args, {
-    string: [...VALUE_FLAGS, "_"],
-    boolean: SWITCHES,
-    collect: VALUE_FLAGS,
-    alias: { help: "h" },
-    unknown: (arg, key) => {
-      if (key === undefined) throw strayWord(arg);
-      const hint = known.find((name) => name.startsWith(key)) ??
-        nearest(key, known);
-      throw new UsageError(
-        `Cannot use ${
-          JSON.stringify(arg)
-        } as there is no such option: nearest is --${hint}`,
-      );
-    },
-  });
-  if (flags._.length > 0) throw strayWord(String(flags._[0]));
-  for (const name of SWITCHES) {
-    const valued = args.find((arg) => arg.startsWith(`--${name}=`));
-    if (valued !== undefined) {
-      throw new UsageError(
-        `Cannot use ${JSON.stringify(valued)}: --${name} takes no value`,
-      );
-    }
-  }
-  return flags as unknown as Flags;
-}
-
-function strayWord(word: string): UsageError {
-  return new UsageError(
-    `Cannot use ${
-      JSON.stringify(word)
-    } as only options are expected: see --help`,
-  );
-}
-
-/** The value of a flag that may come once; `null` = it did not come. */
-function only(flags: Flags, name: ValueFlag): string | null {
-  const values = flags[name];
-  if (values.length > 1) {
-    throw new UsageError(
-      `Cannot use --${name} as it must come once: current values are ${
-        values.map((value) => JSON.stringify(value)).join(", ")
-      }`,
-    );
-  }
-  return values[0] ?? null;
-}
-
-function oneOf<T extends string>(
-  option: string,
-  value: string,
-  choices: readonly T[],
-): T {
-  const found = choices.find((choice) => choice === value);
-  if (found === undefined) throw badChoice(option, choices, value);
-  return found;
-}
-
-function integer(
-  option: string,
-  value: string | null,
-  min: number,
-  max: number,
-  limit = "",
-): number | null {
-  if (value === null) return null;
-  const n = /^[0-9]+$/.test(value) ? Number(value) : NaN;
-  if (n >= min && n <= max) return n;
-  throw badValue(option, `be an integer in ${min}..${max}${limit}`, value);
 }
 
 function kernelParams(commandLine: string): ParsedCommandLine {
@@ -259,21 +191,25 @@ function kernelParams(commandLine: string): ParsedCommandLine {
   }
 }
 
-function machine(flags: Flags, args: readonly string[], io: Io): MachineSpec {
+function machine(
+  flags: BootFlags,
+  args: readonly string[],
+  io: Io,
+): MachineSpec {
   const cpus = integer("--cpus", only(flags, "cpus"), 1, MAX_CPUS);
   const spec = findMachine(only(flags, "machine") ?? DEFAULT_PRESET, args, io);
   return cpus === null ? spec : withCpus(spec, cpus);
 }
 
 /** `--seed=` comes before `seed=` of the kernel command line. */
-function seed(flags: Flags, { params }: ParsedCommandLine): number {
+function seed(flags: BootFlags, { params }: ParsedCommandLine): number {
   return integer("--seed", only(flags, "seed"), 0, Number.MAX_SAFE_INTEGER) ??
     params.seed;
 }
 
 /** `--vmap=` comes before `vmap=` of the kernel command line. What compares nothing runs on one layer. */
 function vmapLayers(
-  flags: Flags,
+  flags: BootFlags,
   { params, given }: ParsedCommandLine,
   workload: Workload,
 ): readonly string[] {
@@ -292,7 +228,7 @@ function vmapLayers(
 }
 
 function threadCounts(
-  flags: Flags,
+  flags: BootFlags,
   spec: MachineSpec,
   params: KernelParams,
   workload: Workload,
@@ -320,17 +256,8 @@ export function defaultThreads(cpus: number): number[] {
   return [...counts, cpus];
 }
 
-function checkOnce(
-  option: string,
-  items: readonly (string | number)[],
-  value: string,
-): void {
-  if (new Set(items).size === items.length) return;
-  throw badValue(option, "name each item once", value);
-}
-
 /** Refuses an option that says nothing to `workload`. */
-function checkGoesWith(flags: Flags, workload: Workload): void {
+function checkGoesWith(flags: BootFlags, workload: Workload): void {
   for (const name of VALUE_FLAGS) {
     const fitting = WORKLOADS_OF[name];
     if (flags[name].length === 0 || fitting === undefined) continue;
@@ -343,14 +270,14 @@ function checkGoesWith(flags: Flags, workload: Workload): void {
   }
 }
 
-function file(flags: Flags, name: "disk" | "pcap"): string | null {
+function file(flags: BootFlags, name: "disk" | "pcap"): string | null {
   const value = only(flags, name);
   if (value === "") throw badValue(`--${name}`, "be the path of a file", value);
   return value;
 }
 
 /** A front end has its back end in another domain: there must be Xen. */
-function diskDriver(flags: Flags, spec: MachineSpec): DiskDriver {
+function diskDriver(flags: BootFlags, spec: MachineSpec): DiskDriver {
   const value = only(flags, "disk-driver") ?? DISK_DRIVERS[0];
   const driver = oneOf("--disk-driver", value, DISK_DRIVERS);
   if (driver !== "brd") checkHasXen(`--disk-driver=${driver}`, spec);
@@ -366,7 +293,7 @@ function checkHasXen(option: string, spec: MachineSpec): void {
   );
 }
 
-function path(flags: Flags): string | null {
+function path(flags: BootFlags): string | null {
   const value = only(flags, "path");
   if (value === null || value.startsWith("/")) return value;
   const hint = value === "" ? "/" : `/${value}`;
@@ -377,22 +304,7 @@ function path(flags: Flags): string | null {
   );
 }
 
-/** `--sanitize=NAME[,NAME]`, or `all`. */
-function sanitizers(flags: Flags): readonly string[] {
-  const value = only(flags, "sanitize");
-  if (value === null) return [];
-  const all = SANITIZERS.map(({ name }) => name);
-  if (value === "all") return all;
-  const names = value.split(",");
-  for (const name of names) oneOf("--sanitize", name, [...all, "all"]);
-  if (names.includes("all")) {
-    throw badValue("--sanitize", "be all alone or names of some", value);
-  }
-  checkOnce("--sanitize", names, value);
-  return names;
-}
-
-function insmod(flags: Flags): readonly string[] {
+function insmod(flags: BootFlags): readonly string[] {
   const value = only(flags, "insmod");
   if (value === null) return [];
   const paths = value.split(",");
@@ -402,7 +314,7 @@ function insmod(flags: Flags): readonly string[] {
   return paths;
 }
 
-function ksyms(flags: Flags): string | null {
+function ksyms(flags: BootFlags): string | null {
   const value = only(flags, "ksyms");
   if (value === "") throw badValue("--ksyms", "be the path of a file", value);
   if (value !== null && flags.insmod.length === 0) {

@@ -308,7 +308,7 @@ Deno.test("parseOptions() reads --sanitize= as names, or all", () => {
   const mistakes = {
     "lockdpe": '(nearest is "lockdep"): current value is "lockdpe"',
     "race,race": "must name each item once",
-    "race,all": "must be all alone or names of some",
+    "race,all": "must be all or none alone, or names",
     "": "must be one of tlb, ",
   };
   for (const [value, message] of Object.entries(mistakes)) {

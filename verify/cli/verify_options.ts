@@ -7,10 +7,10 @@ import {
   only,
   readFlags,
 } from "../../boot/cli/flags.ts";
+import { sanitizersOf } from "../../boot/cli/sanitize_option.ts";
 import { badValue, UsageError } from "../../boot/cli/usage.ts";
 import { QUIRKS } from "../../kernel/mm/quirks.ts";
 import { VMAP_LAYERS } from "../../kernel/mm/vmalloc.ts";
-import { SANITIZERS } from "../../kernel/sanitizers/index.ts";
 import type { Case } from "../search/case.ts";
 import { FAULTS, parseCase, ReplayError } from "../search/replay_string.ts";
 import type { PolicyName, SearchOptions } from "../search/session.ts";
@@ -120,8 +120,6 @@ export function parseVerify(args: readonly string[]): VerifyCommand {
 
 function searchOptions(flags: VerifyFlags): SearchOptions {
   const policies: PolicyName[] = POLICIES.map(({ name }) => name);
-  const sanitizers = SANITIZERS.map(({ name }) => name);
-  const sanitize = only(flags, "sanitize") ?? "all";
   const vmap = oneOf(
     "--vmap",
     only(flags, "vmap") ?? "rewrite",
@@ -139,11 +137,7 @@ function searchOptions(flags: VerifyFlags): SearchOptions {
     cpus: integer("--cpus", only(flags, "cpus"), 1, MAX_CPUS) ?? 2,
     vmap,
     quirks,
-    sanitize: sanitize === "all"
-      ? sanitizers
-      : sanitize === "none"
-      ? []
-      : manyOf("--sanitize", sanitize, [...sanitizers, "all", "none"])!,
+    sanitize: sanitizersOf(only(flags, "sanitize") ?? "all"),
     policy: oneOf("--policy", only(flags, "policy") ?? "mix", policies),
     depth: integer("--depth", only(flags, "depth"), 1, MAX_DEPTH) ??
       DEFAULT_DEPTH,
