@@ -632,6 +632,9 @@ export {
   type CheckRandomOptions,
   type CheckResult,
   replay,
-} from "./verify/check.ts";
-export type { CheckOptions, ScheduleScenario } from "./verify/scenario.ts";
-export { ScheduleError } from "./verify/schedule_error.ts";
+} from "./verify/check/check.ts";
+export type {
+  CheckOptions,
+  ScheduleScenario,
+} from "./verify/check/scenario.ts";
+export { ScheduleError } from "./verify/check/schedule_error.ts";

@@ -1,12 +1,12 @@
 /** What a check has found, in words, and the schedule that shows it again. */
-import { formatOops } from "../report/oops.ts";
-import { oopsOf } from "../report/oops_of.ts";
+import { formatOops } from "../../report/oops.ts";
+import { oopsOf } from "../../report/oops_of.ts";
 import {
   formatEvents,
   parseEvents,
   type ScheduleEvent,
-} from "./explore/event.ts";
-import { SCHEDULE_VERSION } from "./explore/version.ts";
+} from "../explore/event.ts";
+import { SCHEDULE_VERSION } from "../explore/version.ts";
 
 /** What {@linkcode ScheduleError} is made from. */
 export interface ScheduleFinding {

@@ -12,27 +12,27 @@ import {
   store,
   vstore,
   WRITE_ONCE,
-} from "../arch/asm.ts";
-import { Cell } from "../arch/hw/cell.ts";
-import { Deadlock } from "../arch/sim/engine.ts";
-import { KernelBug } from "../kernel/bug.ts";
-import { EBUSY, err, type Errno } from "../kernel/lib/errno.ts";
+} from "../../arch/asm.ts";
+import { Cell } from "../../arch/hw/cell.ts";
+import { Deadlock } from "../../arch/sim/engine.ts";
+import { KernelBug } from "../../kernel/bug.ts";
+import { EBUSY, err, type Errno } from "../../kernel/lib/errno.ts";
 import {
   spin_lock,
   spin_unlock,
   Spinlock,
-} from "../kernel/locking/spinlock.ts";
-import { vunmap_page_range } from "../kernel/mm/pgtable.ts";
-import { flush_tlb_kernel_range } from "../kernel/mm/tlb.ts";
-import { vmalloc } from "../kernel/mm/vmalloc.ts";
+} from "../../kernel/locking/spinlock.ts";
+import { vunmap_page_range } from "../../kernel/mm/pgtable.ts";
+import { flush_tlb_kernel_range } from "../../kernel/mm/tlb.ts";
+import { vmalloc } from "../../kernel/mm/vmalloc.ts";
 import {
   AreaLayer,
   type LayerCounters,
   type VmapRange,
-} from "../kernel/mm/vmap_layer.ts";
-import { SanitizerReport } from "../kernel/sanitizers/report.ts";
-import type { Thread } from "../kernel/thread.ts";
-import { preempt_disable, preempt_enable } from "../kernel/thread.ts";
+} from "../../kernel/mm/vmap_layer.ts";
+import { SanitizerReport } from "../../kernel/sanitizers/report.ts";
+import type { Thread } from "../../kernel/thread.ts";
+import { preempt_disable, preempt_enable } from "../../kernel/thread.ts";
 import {
   checkDfs,
   checkPct,

@@ -3,21 +3,21 @@
  * run has a machine that has just booted, so a schedule is all that a run
  * depends on.
  */
-import type { Steps } from "../arch/asm.ts";
-import { Deadlock } from "../arch/sim/engine.ts";
-import { KernelBug } from "../kernel/bug.ts";
-import type { Kernel } from "../kernel/kernel.ts";
-import type { ThreadFunction } from "../kernel/kthread.ts";
-import type { VmapLayerFactory } from "../kernel/mm/vmap_layer.ts";
-import type { KernelParams } from "../kernel/params.ts";
-import { SANITIZERS } from "../kernel/sanitizers/index.ts";
-import type { Thread } from "../kernel/thread.ts";
-import type { Chooser } from "./explore/chooser.ts";
-import type { ScheduleEvent } from "./explore/event.ts";
-import { ExploreMachine, type ExploreOptions } from "./explore/machine.ts";
-import { minimiseEvents } from "./explore/minimise.ts";
-import { Replay } from "./explore/replay.ts";
-import { RuleChooser } from "./explore/rule.ts";
+import type { Steps } from "../../arch/asm.ts";
+import { Deadlock } from "../../arch/sim/engine.ts";
+import { KernelBug } from "../../kernel/bug.ts";
+import type { Kernel } from "../../kernel/kernel.ts";
+import type { ThreadFunction } from "../../kernel/kthread.ts";
+import type { VmapLayerFactory } from "../../kernel/mm/vmap_layer.ts";
+import type { KernelParams } from "../../kernel/params.ts";
+import { SANITIZERS } from "../../kernel/sanitizers/index.ts";
+import type { Thread } from "../../kernel/thread.ts";
+import type { Chooser } from "../explore/chooser.ts";
+import type { ScheduleEvent } from "../explore/event.ts";
+import { ExploreMachine, type ExploreOptions } from "../explore/machine.ts";
+import { minimiseEvents } from "../explore/minimise.ts";
+import { Replay } from "../explore/replay.ts";
+import { RuleChooser } from "../explore/rule.ts";
 import { sameFinding, ScheduleError } from "./schedule_error.ts";
 
 /** What runs under one schedule. */

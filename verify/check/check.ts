@@ -11,12 +11,12 @@
  * Virtual time decides nothing here, so a race of two instructions is as easy
  * to hit as one of two milliseconds. Not modelled: memory that is weakly ordered.
  */
-import { Rng } from "../arch/sim/random.ts";
-import type { Chooser } from "./explore/chooser.ts";
-import { Dfs } from "./explore/dfs.ts";
-import { Pct } from "./explore/pct.ts";
-import { RandomWalk } from "./explore/random_walk.ts";
-import { Replay } from "./explore/replay.ts";
+import { Rng } from "../../arch/sim/random.ts";
+import type { Chooser } from "../explore/chooser.ts";
+import { Dfs } from "../explore/dfs.ts";
+import { Pct } from "../explore/pct.ts";
+import { RandomWalk } from "../explore/random_walk.ts";
+import { Replay } from "../explore/replay.ts";
 import {
   type CheckOptions,
   isFinding,
