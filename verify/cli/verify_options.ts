@@ -133,19 +133,28 @@ function searchOptions(flags: VerifyFlags): SearchOptions {
   if (quirks.length > 0 && vmap !== "rewrite") {
     throw badValue("--quirk", "go with --vmap=rewrite", flags.quirk[0]);
   }
+  const policy = oneOf("--policy", only(flags, "policy") ?? "mix", policies);
+  const faults = manyOf(
+    "--fault",
+    only(flags, "fault"),
+    FAULTS.map(({ name }) => name),
+  ) ?? [];
+  if (faults.length > 0 && (policy === "dfs" || policy === "rr")) {
+    throw badValue(
+      "--fault",
+      "go with --policy=mix, random or pct: the others fail nothing",
+      faults.join(","),
+    );
+  }
   return {
     cpus: integer("--cpus", only(flags, "cpus"), 1, MAX_CPUS) ?? 2,
     vmap,
     quirks,
     sanitize: sanitizersOf(only(flags, "sanitize") ?? "all"),
-    policy: oneOf("--policy", only(flags, "policy") ?? "mix", policies),
+    policy,
     depth: integer("--depth", only(flags, "depth"), 1, MAX_DEPTH) ??
       DEFAULT_DEPTH,
-    faults: manyOf(
-      "--fault",
-      only(flags, "fault"),
-      FAULTS.map(({ name }) => name),
-    ) ?? [],
+    faults,
     seed: integer("--seed", only(flags, "seed"), 0, MAX_SEED) ?? 1,
   };
 }

@@ -10,9 +10,11 @@ export interface SearchProgress {
   readonly schedules: number;
   /** Operations on shared state, all together. */
   readonly steps: number;
+  /** Sessions; of `dfs`, programs. */
+  readonly sessions: number;
   /** Of `dfs`: programs of which all schedules were run. */
   readonly exhausted: number;
-  /** Bits of coverage: ways from one kernel function to another, and states, seen. */
+  /** Steps from one kernel function to another, and states, seen. */
   readonly coverage: number;
   /** Programs that have been kept. */
   readonly corpus: number;
@@ -24,42 +26,64 @@ export interface SearchResult extends SearchProgress {
   readonly found: { readonly finding: Finding; readonly case: Case } | null;
 }
 
-/** When to stop, and whom to tell. */
+/** When to stop. */
 export interface SearchLimits {
   /** Schedules, at most. */
   readonly iterations: number;
-  /** Asked after each session: whether to go on. */
-  readonly more?: (progress: SearchProgress) => boolean;
+  /** Asked now and then: whether to go on. */
+  readonly more?: () => boolean;
   /** Programs to begin with, and to add to; absent = none. */
   readonly corpus?: Corpus;
 }
 
-/** See the file's head. */
-export function search(
+/** Searches, and tells after each session how far it has come. */
+export function* searching(
   options: SearchOptions,
   limits: SearchLimits,
-): SearchResult {
+): Generator<SearchProgress, SearchResult> {
   const corpus = limits.corpus ?? new Corpus(new Coverage());
   const { coverage } = corpus;
+  const more = limits.more ?? (() => true);
   let schedules = 0;
   let steps = 0;
   let exhausted = 0;
+  let sessions = 0;
   let found: SearchResult["found"] = null;
   const progress = (): SearchProgress => ({
     schedules,
     steps,
+    sessions,
     exhausted,
     coverage: coverage.count,
     corpus: corpus.size,
   });
-  for (let nr = 0; found === null && schedules < limits.iterations; nr++) {
+  while (found === null && schedules < limits.iterations && more()) {
     const left = limits.iterations - schedules;
-    const session = runSession(options, nr, left, coverage, corpus);
-    if (session.exhausted) exhausted++;
+    const session = runSession(
+      options,
+      sessions++,
+      left,
+      coverage,
+      corpus,
+      more,
+    );
     schedules += session.rounds;
     steps += session.steps;
+    if (session.exhausted) exhausted++;
     found = session.found;
-    if (limits.more !== undefined && !limits.more(progress())) break;
+    yield progress();
   }
   return { ...progress(), found };
+}
+
+/** {@linkcode searching} to its end. */
+export function search(
+  options: SearchOptions,
+  limits: SearchLimits,
+): SearchResult {
+  const steps = searching(options, limits);
+  for (;;) {
+    const { done, value } = steps.next();
+    if (done) return value;
+  }
 }

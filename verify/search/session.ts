@@ -61,7 +61,7 @@ const SESSIONS = 2 ** 20;
 const MAX_FAIL_PERCENT = 20;
 /** Rounds of a session; of `dfs`, schedules of one program. */
 const SESSION_ROUNDS = 128;
-const DFS_ROUNDS = 4096;
+const DFS_ROUNDS = 2048;
 /** Calls of a task in a program whose schedules are all to be run. */
 const DFS_CALLS = 2;
 /** Rounds that end clean, in percent. */
@@ -76,17 +76,18 @@ const LAZY_MAX = [2, 12, 12, 1000];
 /** Most CPUs that the kernel is built for. */
 const NR_CPUS = 4;
 
-/** Runs session number `nr`, of at most `limit` rounds. */
+/** Runs session number `nr`, of at most `limit` rounds; one that takes long asks `more` whether to go on. */
 export function runSession(
   options: SearchOptions,
   nr: number,
   limit: number,
   coverage: Coverage | null,
   corpus: Corpus | null,
+  more: () => boolean,
 ): SessionResult {
   const rng = new Rng(options.seed * SESSIONS + nr);
   return options.policy === "dfs"
-    ? runDfs(options, rng, Math.min(limit, DFS_ROUNDS))
+    ? runDfs(options, rng, Math.min(limit, DFS_ROUNDS), more)
     : runRounds(
       options,
       rng,
@@ -102,6 +103,7 @@ function runDfs(
   options: SearchOptions,
   rng: Rng,
   limit: number,
+  more: () => boolean,
 ): SessionResult {
   const machine = pickMachine(rng, options, 0);
   const { early, tasks } = generate(rng, machine.cpus, true);
@@ -113,23 +115,24 @@ function runDfs(
   const boot = exploreOptions(machine, program);
   let lab: Lab | null = null;
   let rounds = 0;
-  let more = true;
-  while (more && rounds < limit) {
-    rounds++;
+  let exhausted = false;
+  while (!exhausted && rounds < limit && more()) {
     try {
-      more = dfs.run(boot, (m) => {
+      exhausted = !dfs.run(boot, (m) => {
         lab = new Lab(m, machine.faults);
         return lab.world.functions(program);
       }, () => lab!.clean());
+      if (!exhausted) rounds++;
     } catch (error) {
+      rounds++;
       const finding = findingOf(error);
       if (lab !== null && isRefusal(error, (lab as Lab).world)) continue;
       const round = { program, events: dfs.events, clean: true };
       const found = { finding, case: { machine, rounds: [round] } };
-      return { rounds, steps: dfs.counts.steps, exhausted: false, found };
+      return { rounds, steps: dfs.counts.steps, exhausted, found };
     }
   }
-  return { rounds, steps: dfs.counts.steps, exhausted: !more, found: null };
+  return { rounds, steps: dfs.counts.steps, exhausted, found: null };
 }
 
 function runRounds(
