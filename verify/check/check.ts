@@ -23,11 +23,12 @@ import {
   ScenarioRunner,
   type ScheduleScenario,
 } from "./scenario.ts";
+import { validateOptions } from "./options.ts";
 import { parseSchedule } from "./schedule_error.ts";
 
 /** Options of {@linkcode checkRandom}. */
 export interface CheckRandomOptions extends CheckOptions {
-  /** Schedules. Default: 1000. */
+  /** Schedules, 1 to 10^9. Default: 1000. */
   readonly iterations?: number;
   /** Seed, a safe integer, not negative: the same one gives the same schedules. Default: 1. */
   readonly seed?: number;
@@ -35,17 +36,17 @@ export interface CheckRandomOptions extends CheckOptions {
 
 /** Options of {@linkcode checkPct}. */
 export interface CheckPctOptions extends CheckRandomOptions {
-  /** Ordering constraints that a bug takes: one more than the switches in the wrong place. Default: 3. */
+  /** Ordering constraints that a bug takes, 1 to 100: one more than the switches in the wrong place. Default: 3. */
   readonly depth?: number;
 }
 
 /** Options of {@linkcode checkDfs}. */
 export interface CheckDfsOptions extends CheckOptions {
-  /** Times that a CPU which could go on is stopped, at most, in one schedule; `Infinity` = no bound. Default: 2. */
+  /** Times that a CPU which could go on is stopped, at most, in one schedule: 0 to 100; `Infinity` = no bound. Default: 2. */
   readonly preemptions?: number;
-  /** Timer ticks in one schedule, at most. Default: 0. */
+  /** Timer ticks in one schedule, at most: 0 to 100. Default: 0. */
   readonly ticks?: number;
-  /** Migrations in one schedule, at most. Default: 0. */
+  /** Migrations in one schedule, at most: 0 to 100. Default: 0. */
   readonly migrations?: number;
   /** Schedules after which it gives up. Default: no limit. */
   readonly iterations?: number;
@@ -71,6 +72,7 @@ export interface CheckResult {
  * functions share belongs inside of it.
  * @throws {ScheduleError} At the first schedule under which something is wrong.
  * @throws {RangeError} If an option is out of its range.
+ * @throws {TypeError} If there is no such option, or `scenario` makes no scenario.
  *
  * @example A per-CPU counter without preempt_disable()
  * ```ts
@@ -120,6 +122,7 @@ export function checkRandom(
   options: CheckRandomOptions,
   scenario: () => ScheduleScenario,
 ): CheckResult {
+  validateOptions("checkRandom", options);
   const { seed = 1 } = options;
   return iterate(
     "checkRandom",
@@ -139,6 +142,7 @@ export function checkRandom(
  * @param scenario Called anew for each schedule.
  * @throws {ScheduleError} At the first schedule under which something is wrong.
  * @throws {RangeError} If an option is out of its range.
+ * @throws {TypeError} If there is no such option, or `scenario` makes no scenario.
  *
  * @example
  * ```ts
@@ -164,8 +168,8 @@ export function checkPct(
   options: CheckPctOptions,
   scenario: () => ScheduleScenario,
 ): CheckResult {
+  validateOptions("checkPct", options);
   const { seed = 1, depth = 3 } = options;
-  atLeast("depth", depth, 1, "constraint");
   return iterate("checkPct", options, scenario, new Pct(new Rng(seed), depth));
 }
 
@@ -184,6 +188,7 @@ export function checkPct(
  * @returns `exhausted` says whether that was all.
  * @throws {ScheduleError} At the first schedule under which something is wrong.
  * @throws {RangeError} If an option is out of its range.
+ * @throws {TypeError} If there is no such option, or `scenario` makes no scenario.
  *
  * @example
  * ```ts
@@ -220,11 +225,8 @@ export function checkDfs(
   options: CheckDfsOptions,
   scenario: () => ScheduleScenario,
 ): CheckResult {
+  validateOptions("checkDfs", options);
   const { iterations = Infinity } = options;
-  atLeast("iterations", iterations, 1, "schedule");
-  for (const name of ["preemptions", "ticks", "migrations"] as const) {
-    atLeast(name, options[name] ?? 0, 0, name.slice(0, -1));
-  }
   const dfs = new Dfs(options);
   const { counts } = dfs;
   const run = new ScenarioRunner(options, scenario);
@@ -238,6 +240,7 @@ export function checkDfs(
       );
     }
   } catch (error) {
+    run.rethrowMistake(error);
     if (dfs.machine === null && !isFinding(error)) throw error;
     run.found(
       error,
@@ -255,9 +258,11 @@ export function checkDfs(
  * @param schedule Of a {@linkcode ScheduleError} that this scenario gave.
  * @param scenario Called once.
  * @param options Of the check that gave the schedule, as far as they concern the
- * machine.
+ * machine; the others do not matter.
  * @throws {ScheduleError} If something is wrong, as it was then.
- * @throws {RangeError} If `schedule` is none, or one of another version.
+ * @throws {RangeError} If `schedule` is none, or one of another version, or an
+ * option is out of its range.
+ * @throws {TypeError} If there is no such option, or `scenario` makes no scenario.
  *
  * @example
  * ```ts
@@ -287,6 +292,7 @@ export function replay(
   scenario: () => ScheduleScenario,
   options: CheckOptions = {},
 ): CheckResult {
+  validateOptions("replay", options);
   const events = parseSchedule(schedule);
   const run = new ScenarioRunner(options, scenario);
   const { error, steps } = run.once(new Replay(events));
@@ -304,7 +310,6 @@ function iterate(
   chooser: Chooser,
 ): CheckResult {
   const { iterations = 1000, seed = 1 } = options;
-  atLeast("iterations", iterations, 1, "schedule");
   const run = new ScenarioRunner(options, scenario);
   let total = 0;
   for (let i = 1; i <= iterations; i++) {
@@ -319,18 +324,4 @@ function iterate(
     }
   }
   return { schedules: iterations, exhausted: false, steps: total, pruned: 0 };
-}
-
-function atLeast(
-  name: string,
-  value: number,
-  least: number,
-  unit: string,
-): void {
-  if (value >= least && (Number.isInteger(value) || value === Infinity)) return;
-  throw new RangeError(
-    `Cannot check as ${name} must be >= ${least} ${unit}${
-      least === 1 ? "" : "s"
-    }: current value is ${value}`,
-  );
 }

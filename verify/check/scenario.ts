@@ -18,6 +18,7 @@ import { ExploreMachine, type ExploreOptions } from "../explore/machine.ts";
 import { minimiseEvents } from "../explore/minimise.ts";
 import { Replay } from "../explore/replay.ts";
 import { RuleChooser } from "../explore/rule.ts";
+import { show } from "./options.ts";
 import { sameFinding, ScheduleError } from "./schedule_error.ts";
 
 /** What runs under one schedule. */
@@ -36,13 +37,13 @@ export interface CheckOptions {
   readonly cpus?: number;
   /** Names of the sanitizers that are on. Default: all. */
   readonly sanitize?: readonly string[];
-  /** Size of vmalloc space, pages. Default: 64. */
+  /** Size of vmalloc space, pages: 2 to 65 536. Default: 64. */
   readonly pages?: number;
   /** Kernel parameters, `vmap` among them: the layer's name. */
   readonly params?: Partial<KernelParams>;
   /** Layers of one's own, by the name that `params.vmap` may have. */
   readonly layers?: Readonly<Record<string, VmapLayerFactory>>;
-  /** Operations after which a run counts as endless. Default: 20 000. */
+  /** Operations after which a run counts as endless, 1 to 10^9. Default: 20 000. */
   readonly maxSteps?: number;
 }
 
@@ -53,6 +54,8 @@ export class ScenarioRunner {
   readonly #own: boolean;
   #now: ScheduleScenario;
   #clockHz = 0;
+  /** What the scenario has thrown before its schedule began; `null` = nothing. */
+  #mistake: { readonly thrown: unknown } | null = null;
 
   constructor(
     options: CheckOptions,
@@ -62,15 +65,8 @@ export class ScenarioRunner {
     this.#own = [sanitize, cpus, pages, params, layers, maxSteps].some((o) =>
       o !== undefined
     );
-    this.#now = scenario();
+    this.#now = makeScenario(scenario, cpus ?? 8);
     const { length } = this.#now.cpus;
-    if (!(length >= 1 && length <= (cpus ?? 8))) {
-      throw new RangeError(
-        `Cannot check a scenario as cpus must have 1 to ${
-          cpus ?? 8
-        } functions: current value has ${length}`,
-      );
-    }
     this.machineOptions = {
       sanitize: sanitize ?? SANITIZERS.map(({ name }) => name),
       cpus: cpus ?? Math.max(2, length),
@@ -101,6 +97,7 @@ export class ScenarioRunner {
       }
       this.end(m);
     } catch (thrown) {
+      this.rethrowMistake(thrown);
       // Options that make no machine are no finding.
       if (m === null && !isFinding(thrown)) throw thrown;
       return { error: { thrown }, events, steps };
@@ -111,22 +108,81 @@ export class ScenarioRunner {
   /** Sets the scenario up on `m`. */
   begin(m: ExploreMachine): readonly ThreadFunction[] {
     this.#clockHz = m.machine.spec.clockHz;
-    this.#now = this.scenario();
-    const { before, cpus } = this.#now;
-    if (before !== undefined) {
-      m.run([function* (t) {
-        const steps = before(t);
-        if (steps !== undefined) yield* steps;
-      }], new RuleChooser());
+    try {
+      this.#now = makeScenario(this.scenario, this.machineOptions.cpus!);
+    } catch (thrown) {
+      this.#mistake = { thrown };
+      throw thrown;
     }
-    return cpus;
+    const { before, cpus } = this.#now;
+    if (before !== undefined) this.#runBefore(m, before);
+    return cpus.map((fn, i) => (t) => {
+      const steps: unknown = fn(t);
+      if (isSteps(steps)) return steps;
+      return this.#refuse(
+        `cpus[${i}] must be a generator function: it has returned ${
+          show(steps)
+        }`,
+      );
+    });
+  }
+
+  /** An oops on the way is a finding, like any; an exception of JavaScript is the scenario's own. */
+  #runBefore(
+    m: ExploreMachine,
+    before: NonNullable<ScheduleScenario["before"]>,
+  ): void {
+    let own: { readonly thrown: unknown } | null = null;
+    const task = function* (t: Thread): Steps {
+      try {
+        const steps: unknown = before(t);
+        if (isSteps(steps)) yield* steps;
+        else if (steps !== undefined) {
+          throw new TypeError(
+            `Cannot check a scenario as before must return nothing, or be a generator function: it has returned ${
+              show(steps)
+            }`,
+          );
+        }
+      } catch (thrown) {
+        own = { thrown };
+        throw thrown;
+      }
+    };
+    try {
+      m.run([task], new RuleChooser());
+    } catch (error) {
+      // A wild pointer in the kernel's code and one in the scenario's look the same.
+      if (isFinding(error) && !((error as Error).cause instanceof TypeError)) {
+        throw error;
+      }
+      this.#mistake = own ?? { thrown: error };
+      throw this.#mistake.thrown;
+    }
+  }
+
+  #refuse(what: string): never {
+    const thrown = new TypeError(`Cannot check a scenario as ${what}`);
+    this.#mistake = { thrown };
+    throw thrown;
+  }
+
+  /** Throws what was thrown by the scenario itself, if `error` is what has come of it. */
+  rethrowMistake(error: unknown): void {
+    if (this.#mistake === null) return;
+    const { thrown } = this.#mistake;
+    this.#mistake = null;
+    if (error === thrown || (error as Error).cause === thrown) throw thrown;
   }
 
   /** Looks at what `m` has come to. */
   end(m: ExploreMachine): void {
     m.settle(new RuleChooser());
     m.check();
-    this.#now.after?.(m.k);
+    const returned: unknown = this.#now.after?.(m.k);
+    if (isSteps(returned) || returned instanceof Promise) {
+      this.#refuse("after must be a plain function: nothing waits for it");
+    }
   }
 
   /** Ends the check with the shortest schedule that shows the same. */
@@ -166,6 +222,57 @@ export class ScenarioRunner {
       again: `replay(SCHEDULE, scenario${this.#own ? ", options" : ""})`,
     });
   }
+}
+
+/**
+ * What `scenario` makes now.
+ *
+ * @param most CPUs of the machine.
+ * @throws {TypeError} If it is no scenario.
+ * @throws {RangeError} If it has too many functions, or none.
+ */
+function makeScenario(
+  scenario: () => ScheduleScenario,
+  most: number,
+): ScheduleScenario {
+  if (typeof scenario !== "function") {
+    throw new TypeError(
+      `Cannot check as scenario must be a function that makes one: current value is ${
+        show(scenario)
+      }`,
+    );
+  }
+  const made = scenario();
+  const head = "Cannot check a scenario as";
+  const cpus: unknown = made?.cpus;
+  if (!Array.isArray(cpus)) {
+    throw new TypeError(
+      `${head} cpus must be an array of functions: current value is ${
+        show(made === undefined ? made : cpus)
+      }`,
+    );
+  }
+  if (!(cpus.length >= 1 && cpus.length <= most)) {
+    throw new RangeError(
+      `${head} cpus must have 1 to ${most} functions: current value has ${cpus.length}`,
+    );
+  }
+  const functions = { before: made.before, after: made.after };
+  cpus.forEach((fn, i) => Object.assign(functions, { [`cpus[${i}]`]: fn }));
+  for (const [name, fn] of Object.entries(functions)) {
+    if (typeof fn === "function") continue;
+    if (fn === undefined && !name.startsWith("cpus")) continue;
+    throw new TypeError(
+      `${head} ${name} must be a function: current value is ${show(fn)}`,
+    );
+  }
+  return made;
+}
+
+/** Whether a function has given what `yield*` takes. */
+function isSteps(value: unknown): value is Steps<unknown> {
+  return typeof value === "object" && value !== null &&
+    typeof (value as Partial<Steps<unknown>>)[Symbol.iterator] === "function";
 }
 
 /** Whether a kernel has gone wrong, not a caller. */

@@ -83,7 +83,7 @@ export class ScheduleError extends Error {
 }
 
 /** First line of what `error` says: that of an oops, or of a failed assertion. */
-export function headlineOf(error: unknown): string {
+function headlineOf(error: unknown): string {
   if (!(error instanceof Error)) return `thrown: ${String(error)}`;
   const { headline } = error as { headline?: unknown };
   if (typeof headline === "string") return headline;
@@ -118,7 +118,7 @@ function details({ error, clockHz }: ScheduleFinding): string[] {
 }
 
 /** A schedule as a string: version, decisions. */
-export function formatSchedule(events: readonly ScheduleEvent[]): string {
+function formatSchedule(events: readonly ScheduleEvent[]): string {
   return `v${SCHEDULE_VERSION}.${formatEvents(events)}`;
 }
 
