@@ -147,13 +147,13 @@ export function runCase(c: Case, watch?: Watch): Finding | null {
 /**
  * Runs a case, its last round under `chooser` instead of its schedule.
  *
- * @returns What ends it, and the decisions of the last round.
+ * @returns What ends it; decisions and operations of the last round.
  */
 export function runWith(
   c: Case,
   chooser: Chooser,
   watch?: Watch,
-): { finding: Finding | null; events: ScheduleEvent[] } {
+): { finding: Finding | null; events: ScheduleEvent[]; steps: number } {
   let lab: Lab | null = null;
   let finding: Finding | null = null;
   try {
@@ -169,5 +169,6 @@ export function runWith(
     const ended = findingOf(error);
     if (lab === null || !isRefusal(error, lab.world)) finding = ended;
   }
-  return { finding, events: lab?.decisions ?? [] };
+  const steps = lab?.machine.driver.step ?? 0;
+  return { finding, events: lab?.decisions ?? [], steps };
 }

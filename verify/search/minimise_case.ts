@@ -7,15 +7,19 @@
  * again under a few schedules of its own before it is given up.
  */
 import { Rng } from "../../arch/sim/random.ts";
+import { EventKind } from "../explore/event.ts";
 import { minimiseEvents } from "../explore/minimise.ts";
 import { Pct } from "../explore/pct.ts";
 import { RandomWalk } from "../explore/random_walk.ts";
+import { Replay } from "../explore/replay.ts";
 import type { Program } from "../programs/program.ts";
 import { shrinkCandidates } from "../programs/shrink.ts";
 import { type Case, type Finding, runCase, runWith } from "./case.ts";
 
-/** Runs of cases that one minimisation may take: about two seconds' worth. */
+/** Runs of cases that one minimisation may take. */
 const BUDGET = 4000;
+/** Of these, for schedules of a single switch. */
+const SINGLE_BUDGET = 600;
 /** Schedules that a program which has been cut is tried under. */
 const TRIES = 24;
 
@@ -38,6 +42,7 @@ class Minimiser {
       best = this.#smallerPrograms(best);
       best = this.#fewerRounds(best); // some have no calls left
       best = this.#fewerDecisions(best);
+      best = this.#plainerDecisions(best);
     }
     return best;
   }
@@ -83,6 +88,35 @@ class Minimiser {
       );
       c = this.#withRound(c, i, { events });
     }
+    return c;
+  }
+
+  /**
+   * The last round under a single switch, if there is one that will do; else with
+   * a switch in the place of each decision that is anything else.
+   */
+  #plainerDecisions(c: Case): Case {
+    const i = c.rounds.length - 1;
+    const { events } = c.rounds[i];
+    const plain = events.every(({ kind }) => kind === EventKind.SWITCH);
+    if (events.length === 0 || (events.length === 1 && plain)) return c;
+    const { cpus } = c.machine;
+    const { steps } = runWith(c, new Replay(events));
+    const until = Math.max(0, this.#left - SINGLE_BUDGET);
+    for (let at = 0; at <= steps; at++) {
+      for (let a = 0; a < cpus && this.#left > until; a++) {
+        const event = { at, kind: EventKind.SWITCH, a, b: 0 };
+        const single = this.#withRound(c, i, { events: [event] });
+        if (this.#fails(single)) return single;
+      }
+    }
+    events.forEach(({ at, kind, a }, n) => {
+      if (kind === EventKind.SWITCH || this.#left <= 0) return;
+      const others = c.rounds[i].events.slice();
+      others[n] = { at, kind: EventKind.SWITCH, a, b: 0 };
+      const plainer = this.#withRound(c, i, { events: others });
+      if (this.#fails(plainer)) c = plainer;
+    });
     return c;
   }
 
