@@ -91,9 +91,8 @@ export class Coverage implements Observer {
   }
 
   #feature(which: number, value: number): void {
-    const bucket = value < 8 ? value : 8 + Math.floor(Math.log2(value) * 2);
-    const exact = which === 5 ? value : bucket;
-    const bit = Math.imul(which * 0x10001 + exact + 1, 0x9e3779b1) >>> 16;
+    const counted = which === 5 ? value : bucketOf(value);
+    const bit = Math.imul(which * 0x10001 + counted + 1, 0x9e3779b1) >>> 16;
     if (this.#stamp[bit] !== this.#round) this.#reach(bit);
   }
 
@@ -118,6 +117,13 @@ export class Coverage implements Observer {
     const folded = (hash ^ (hash >>> 16)) & (BITS - 1);
     return this.#hashes[sym] = folded === 0 ? 1 : folded;
   }
+}
+
+/** Below 8 the number itself; from there on two numbers for each power of two. Exact on every engine. */
+function bucketOf(value: number): number {
+  if (value < 8) return value;
+  const exponent = 31 - Math.clz32(value);
+  return 2 + 2 * exponent + ((value >>> (exponent - 1)) & 1);
 }
 
 /** TLB entries of vmalloc space, of all CPUs, that the page table no longer has. */

@@ -61,7 +61,7 @@ Deno.test("Coverage grows ever slower", () => {
     for (let j = 0; j < 150; j++) {
       const program = generate(rng, 2);
       // A second free ends the machine, as it may.
-      if (program.tasks.some((ops) => ops.some(({ kind }) => kind === 7))) {
+      if (program.tasks.some((calls) => calls.some(({ kind }) => kind === 7))) {
         continue;
       }
       coverage.begin();

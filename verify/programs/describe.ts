@@ -1,24 +1,24 @@
 /** Programs as lines for people, much like C. */
 import {
-  OpKind,
+  type Call,
+  CallKind,
   pagesOf,
   type Program,
-  type ProgramOp,
   usesSlot,
-} from "./op.ts";
+} from "./call.ts";
 
 /** How what a kind of mapping made is given back. */
 const FREES: Readonly<Record<number, string>> = {
-  [OpKind.VMALLOC]: "vfree",
-  [OpKind.VMAP]: "vunmap",
-  [OpKind.MAP_RAM]: "vm_unmap_ram",
-  [OpKind.BURST]: "vm_unmap_ram",
-  [OpKind.AREA]: "free_vm_area",
-  [OpKind.RANGE]: "free_vm_area",
+  [CallKind.VMALLOC]: "vfree",
+  [CallKind.VMAP]: "vunmap",
+  [CallKind.MAP_RAM]: "vm_unmap_ram",
+  [CallKind.BURST]: "vm_unmap_ram",
+  [CallKind.AREA]: "free_vm_area",
+  [CallKind.RANGE]: "free_vm_area",
 };
 
 /**
- * One line for each operation, such as `"task 0: s1 = vm_map_ram(2 pages)"`.
+ * One line for each call, such as `"task 0: s1 = vm_map_ram(2 pages)"`.
  *
  * A slot that one task alone uses is taken to hold nothing at first; what others
  * use too is said both ways, as it depends on the schedule.
@@ -29,13 +29,13 @@ export function describeProgram(
   { early, tasks }: Program,
   inUse: ReadonlySet<number> = new Set(),
 ): string[] {
-  const lines = early.map((op) => `early:  ${describeEarly(op)}`);
+  const lines = early.map((call) => `early:  ${describeEarly(call)}`);
   const shared = sharedSlots(tasks, inUse);
-  tasks.forEach((ops, i) => {
+  tasks.forEach((calls, i) => {
     /** Kind of mapping that each slot holds for sure; -1 = none. */
     const held = new Map<number, number>();
-    for (const op of ops) {
-      lines.push(`task ${i}: ${describeOp(op, shared, held)}`);
+    for (const call of calls) {
+      lines.push(`task ${i}: ${describeCall(call, shared, held)}`);
     }
   });
   return lines;
@@ -43,14 +43,14 @@ export function describeProgram(
 
 /** Slots of which nobody can say what they hold. */
 function sharedSlots(
-  tasks: readonly (readonly ProgramOp[])[],
+  tasks: readonly (readonly Call[])[],
   inUse: ReadonlySet<number>,
 ): ReadonlySet<number> {
   const users = new Map<number, number>();
   const shared = new Set(inUse);
-  tasks.forEach((ops, i) => {
-    for (const { kind, slot } of ops) {
-      if (!usesSlot(kind) || kind === OpKind.READ) continue;
+  tasks.forEach((calls, i) => {
+    for (const { kind, slot } of calls) {
+      if (!usesSlot(kind) || kind === CallKind.READ) continue;
       if ((users.get(slot) ?? i) !== i) shared.add(slot);
       users.set(slot, i);
     }
@@ -58,49 +58,49 @@ function sharedSlots(
   return shared;
 }
 
-function describeEarly({ kind, slot, n }: ProgramOp): string {
-  if (kind === OpKind.FLUSH) return "vm_unmap_aliases()";
+function describeEarly({ kind, slot, n }: Call): string {
+  if (kind === CallKind.FLUSH) return "vm_unmap_aliases()";
   return `vm_area_add_early(${pages(n)} in eighth ${slot} of vmalloc space)`;
 }
 
-function describeOp(
-  { kind, slot, n }: ProgramOp,
+function describeCall(
+  { kind, slot, n }: Call,
   shared: ReadonlySet<number>,
   held: Map<number, number>,
 ): string {
   const s = `s${slot}`;
   const known = !shared.has(slot);
   const holds = known ? held.get(slot) ?? -1 : -1;
-  if (kind <= OpKind.RANGE) {
-    const call = describeMapping(kind, n);
-    if (!known) return `${s} = ${s} ? free(${s}) : ${call}`;
+  if (kind <= CallKind.RANGE) {
+    const made = describeMapping(kind, n);
+    if (!known) return `${s} = ${s} ? free(${s}) : ${made}`;
     held.set(slot, holds < 0 ? kind : -1);
-    return holds < 0 ? `${s} = ${call}` : `${FREES[holds]}(${s})`;
+    return holds < 0 ? `${s} = ${made}` : `${FREES[holds]}(${s})`;
   }
   const nothing = known && holds < 0 ? `  // ${s} holds nothing` : "";
   switch (kind) {
-    case OpKind.FREE:
-    case OpKind.FREE_TWICE: {
+    case CallKind.FREE:
+    case CallKind.FREE_TWICE: {
       const free = holds < 0 ? "free" : FREES[holds];
-      if (kind === OpKind.FREE_TWICE) {
-        if (holds !== OpKind.BURST) held.set(slot, -1);
+      if (kind === CallKind.FREE_TWICE) {
+        if (holds !== CallKind.BURST) held.set(slot, -1);
         return `${free}(${s}); ${free}(${s})${nothing || "  // by mistake"}`;
       }
-      if (holds !== OpKind.BURST || n === 0) held.set(slot, -1);
-      const some = n > 0 && holds === OpKind.BURST ? `, the first ${n}` : "";
+      if (holds !== CallKind.BURST || n === 0) held.set(slot, -1);
+      const some = n > 0 && holds === CallKind.BURST ? `, the first ${n}` : "";
       return `${free}(${s}${some})${nothing}`;
     }
-    case OpKind.TOUCH:
+    case CallKind.TOUCH:
       return n % 2 === 0
         ? `read(${s}, page ${n >> 1})${nothing}`
         : `write(${s}, page ${n >> 1})${nothing}`;
-    case OpKind.LOOKUP:
+    case CallKind.LOOKUP:
       return `find_vm_area(${s}); vmalloc_to_page(${s})${nothing}`;
-    case OpKind.READ:
+    case CallKind.READ:
       return `vread(${s}, page ${n})`;
-    case OpKind.FLUSH:
+    case CallKind.FLUSH:
       return "vm_unmap_aliases()";
-    case OpKind.PRIVATE:
+    case CallKind.PRIVATE:
       return `vm_unmap_aliases(); write(an unmapped page from p${n} on)`;
     default:
       return `__free_page(an unmapped page from p${n} on); alloc_page()`;
@@ -109,15 +109,15 @@ function describeOp(
 
 function describeMapping(kind: number, n: number): string {
   switch (kind) {
-    case OpKind.VMALLOC:
+    case CallKind.VMALLOC:
       return `vmalloc(${pages(n)})`;
-    case OpKind.VMAP:
+    case CallKind.VMAP:
       return `vmap(${pages(n)})`;
-    case OpKind.MAP_RAM:
+    case CallKind.MAP_RAM:
       return `vm_map_ram(${pages(n)})`;
-    case OpKind.BURST:
+    case CallKind.BURST:
       return `${(n & 7) + 1} times vm_map_ram(${pages((n >> 3) + 1)})`;
-    case OpKind.AREA:
+    case CallKind.AREA:
       return `get_vm_area(${pages(n)})`;
     default:
       return `__get_vm_area(${pages(n & 7)} from eighth ${
@@ -130,7 +130,8 @@ function pages(n: number): string {
   const count = pagesOf(n);
   if (count === 1) return "1 page";
   if (n === count) return `${count} pages`;
-  const exponent = Math.floor(Math.log2(count));
+  let exponent = 0;
+  while (2 ** (exponent + 1) <= count) exponent++;
   const rest = count - 2 ** exponent;
   return `2^${exponent}${rest === 0 ? "" : `+${rest}`} pages`;
 }

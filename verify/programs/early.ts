@@ -6,10 +6,10 @@ import {
 } from "../../kernel/mm/vmalloc.ts";
 import type { Thread } from "../../kernel/thread.ts";
 import type { TaskFunction } from "../explore/machine.ts";
-import { EIGHTHS, OpKind, type Program } from "./op.ts";
+import { CallKind, EIGHTHS, type Program } from "./call.ts";
 
 /**
- * What the early operations of `program` do: for {@linkcode ExploreMachine}'s
+ * What the early calls of `program` do: for {@linkcode ExploreMachine}'s
  * `early`. An area that would lie on another is left out.
  */
 export function earlyFunction({ early }: Program): TaskFunction | undefined {
@@ -17,7 +17,7 @@ export function earlyFunction({ early }: Program): TaskFunction | undefined {
   return function* (t: Thread) {
     const taken = new Set<number>();
     for (const { kind, slot, n } of early) {
-      if (kind === OpKind.FLUSH) yield* vm_unmap_aliases(t);
+      if (kind === CallKind.FLUSH) yield* vm_unmap_aliases(t);
       else if (!taken.has(slot)) {
         taken.add(slot);
         add_early_area(t, slot, n);

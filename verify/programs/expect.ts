@@ -19,9 +19,13 @@ export function check_room(
   const { page_size } = t.k.vmalloc;
   const stop = addr + count * page_size;
   if (addr % page_size !== 0 || addr < start || stop > end) {
-    report(t, "a mapping lies outside of the range that it was asked for in", [
-      `${hex(addr)}-${hex(stop)} is not in ${hex(start)}-${hex(end)}`,
-    ]);
+    unexpected(
+      t,
+      "a mapping lies outside of the range that it was asked for in",
+      [
+        `${hex(addr)}-${hex(stop)} is not in ${hex(start)}-${hex(end)}`,
+      ],
+    );
   }
   for (let i = 0; i < w.slots.length; i++) {
     const { mappings } = w.slots[i];
@@ -49,7 +53,7 @@ function given_twice(
   mAddr: number,
   mStop: number,
 ): never {
-  report(t, "addresses were given out that are in use", [
+  unexpected(t, "addresses were given out that are in use", [
     `new:    ${hex(addr)}-${hex(stop)}`,
     `in use: ${hex(mAddr)}-${hex(mStop)}`,
   ]);
@@ -72,7 +76,7 @@ export function wrong_pages(
   wanted: string,
   found: number,
 ): never {
-  report(
+  unexpected(
     t,
     found < 0
       ? "a live mapping has lost its page"
@@ -94,7 +98,7 @@ export function check_word(
   addr: number,
 ): void {
   if (p.value < 0 || found === p.value) return;
-  report(t, `wrong data through a mapping: ${how}`, [
+  unexpected(t, `wrong data through a mapping: ${how}`, [
     ...(addr === 0 ? [] : [`address ${hex(addr)}`]),
     `page ${hex(p.page.pfn)}: ${p.value} was written last, ${found} is there`,
   ]);
@@ -104,7 +108,7 @@ function hex(n: number): string {
   return n.toString(16);
 }
 
-export function report(
+export function unexpected(
   t: Thread,
   what: string,
   lines: readonly string[],

@@ -1,37 +1,37 @@
 /**
  * Random programs: small ones, since what a round leaves behind the next one
- * finds. Each has a mood, which says what kinds of operations and what sizes it
+ * finds. Each has a mood, which says what kinds of calls and what sizes it
  * favours, and a few slots that its tasks share: bugs are where two meet.
  */
 import type { Rng } from "../../arch/sim/random.ts";
 import {
+  type Call,
+  CallKind,
   EIGHTHS,
   HUGE,
   MAX_N,
-  OpKind,
   type Program,
-  type ProgramOp,
   SLOTS,
   usesSlot,
-} from "./op.ts";
+} from "./call.ts";
 
-/** Fewest and most operations of a task. */
-const MIN_OPS = 1;
-const MAX_OPS = 3;
-/** Most operations of a task that mutations make. */
-const MAX_MUTATED_OPS = 6;
-/** One operation in this many is odd: of no size, or a huge one; a second free. */
+/** Fewest and most calls of a task. */
+const MIN_CALLS = 1;
+const MAX_CALLS = 3;
+/** Most calls of a task that mutations make. */
+const MAX_MUTATED_CALLS = 6;
+/** One call in this many is odd: of no size, or a huge one; a second free. */
 const ODD_SIZE = 120;
 const ODD_FREE = 400;
 /** One slot in this many is any; the others are the program's own few. */
 const ANY_SLOT = 4;
 
-/** One operation in this many is on the slot of the one before. */
+/** One call in this many is on the slot of the one before. */
 const SAME_SLOT = 2;
 
 /** What a program favours. */
 interface Mood {
-  /** Weight of each kind, in the order of {@linkcode OpKind}. */
+  /** Weight of each kind, in the order of {@linkcode CallKind}. */
   readonly kinds: readonly number[];
   /** Sizes to choose from, pages. */
   readonly sizes: readonly number[];
@@ -66,33 +66,33 @@ const MOODS: readonly Mood[] = [
 export function generate(rng: Rng, tasks: number, first = false): Program {
   const mood = MOODS[rng.below(MOODS.length)];
   const slots = ownSlots(rng);
-  const lists: ProgramOp[][] = [];
+  const lists: Call[][] = [];
   for (let i = 0; i < tasks; i++) {
-    const ops: ProgramOp[] = [];
-    const count = MIN_OPS + rng.below(MAX_OPS - MIN_OPS + 1);
+    const calls: Call[] = [];
+    const count = MIN_CALLS + rng.below(MAX_CALLS - MIN_CALLS + 1);
     for (let j = 0; j < count; j++) {
-      const op = randomOp(rng, mood, slots);
-      ops.push(again(rng, op, ops));
+      const call = randomCall(rng, mood, slots);
+      calls.push(again(rng, call, calls));
     }
-    lists.push(ops);
+    lists.push(calls);
   }
   const early = first && rng.below(2) === 0 ? generateEarly(rng) : [];
   return { early, tasks: lists };
 }
 
 /** What may run before vmalloc_init(): an area or two, a flush. */
-export function generateEarly(rng: Rng): ProgramOp[] {
-  const ops: ProgramOp[] = [];
+function generateEarly(rng: Rng): Call[] {
+  const calls: Call[] = [];
   for (let count = 1 + rng.below(2); count > 0; count--) {
-    ops.push(
-      rng.below(3) === 0 ? { kind: OpKind.FLUSH, slot: 0, n: 0 } : {
-        kind: OpKind.EARLY_AREA,
+    calls.push(
+      rng.below(3) === 0 ? { kind: CallKind.FLUSH, slot: 0, n: 0 } : {
+        kind: CallKind.EARLY_AREA,
         slot: rng.below(EIGHTHS),
         n: 1 + rng.below(4),
       },
     );
   }
-  return ops;
+  return calls;
 }
 
 /** The few slots that a program is about. */
@@ -105,15 +105,15 @@ function ownSlots(rng: Rng): number[] {
   return slots;
 }
 
-function randomOp(
+function randomCall(
   rng: Rng,
   mood: Mood,
   slots: readonly number[],
-): ProgramOp {
+): Call {
   const odd = rng.below(ODD_FREE) === 0;
-  const kind = odd ? OpKind.FREE_TWICE : weighted(rng, mood.kinds);
-  if (kind >= OpKind.FLUSH) {
-    return { kind, slot: 0, n: kind === OpKind.FLUSH ? 0 : rng.below(SLOTS) };
+  const kind = odd ? CallKind.FREE_TWICE : weighted(rng, mood.kinds);
+  if (kind >= CallKind.FLUSH) {
+    return { kind, slot: 0, n: kind === CallKind.FLUSH ? 0 : rng.below(SLOTS) };
   }
   const slot = rng.below(ANY_SLOT) === 0
     ? rng.below(SLOTS)
@@ -121,17 +121,17 @@ function randomOp(
   return { kind, slot, n: randomN(rng, kind, mood) };
 }
 
-/** `op`, perhaps on the slot of the last one of its task: what is mapped is used, and given back. */
+/** `call`, perhaps on the slot of the last one of its task: what is mapped is used, and given back. */
 function again(
   rng: Rng,
-  op: ProgramOp,
-  before: readonly ProgramOp[],
-): ProgramOp {
+  call: Call,
+  before: readonly Call[],
+): Call {
   const last = before.at(-1);
-  if (last === undefined || !usesSlot(op.kind) || !usesSlot(last.kind)) {
-    return op;
+  if (last === undefined || !usesSlot(call.kind) || !usesSlot(last.kind)) {
+    return call;
   }
-  return rng.below(SAME_SLOT) === 0 ? { ...op, slot: last.slot } : op;
+  return rng.below(SAME_SLOT) === 0 ? { ...call, slot: last.slot } : call;
 }
 
 function weighted(rng: Rng, weights: readonly number[]): number {
@@ -145,23 +145,23 @@ function weighted(rng: Rng, weights: readonly number[]): number {
 
 function randomN(rng: Rng, kind: number, { sizes }: Mood): number {
   switch (kind) {
-    case OpKind.VMALLOC:
-    case OpKind.VMAP:
-    case OpKind.MAP_RAM:
-    case OpKind.AREA:
+    case CallKind.VMALLOC:
+    case CallKind.VMAP:
+    case CallKind.MAP_RAM:
+    case CallKind.AREA:
       if (rng.below(ODD_SIZE) === 0) {
         return rng.below(3) === 0 ? 0 : HUGE + rng.below(HUGE / 2);
       }
       return sizes[rng.below(sizes.length)];
-    case OpKind.BURST:
+    case CallKind.BURST:
       return rng.below(8) + 8 * (rng.below(8) === 0 ? 1 + rng.below(3) : 0);
-    case OpKind.RANGE:
+    case CallKind.RANGE:
       return 1 + rng.below(4) + 8 * rng.below(EIGHTHS);
-    case OpKind.FREE:
+    case CallKind.FREE:
       return rng.below(3) === 0 ? 1 + rng.below(4) : 0;
-    case OpKind.TOUCH:
+    case CallKind.TOUCH:
       return rng.below(8);
-    case OpKind.READ:
+    case CallKind.READ:
       return rng.below(3);
     default:
       return 0;
@@ -170,55 +170,59 @@ function randomN(rng: Rng, kind: number, { sizes }: Mood): number {
 
 /** `program` with one or a few random changes. */
 export function mutate(rng: Rng, program: Program): Program {
-  const tasks = program.tasks.map((ops) => [...ops]);
+  const tasks = program.tasks.map((calls) => [...calls]);
   for (let count = 1 + rng.below(3); count > 0; count--) change(rng, tasks);
   return { early: program.early, tasks };
 }
 
 /** Changes one thing; nothing if that cannot be. */
-function change(rng: Rng, tasks: ProgramOp[][]): void {
-  const ops = tasks[rng.below(tasks.length)];
-  const at = ops.length === 0 ? 0 : rng.below(ops.length);
+function change(rng: Rng, tasks: Call[][]): void {
+  const calls = tasks[rng.below(tasks.length)];
+  const at = calls.length === 0 ? 0 : rng.below(calls.length);
   const mood = MOODS[rng.below(MOODS.length)];
   switch (rng.below(8)) {
     case 0: // another one, on slots that the program knows
-      if (ops.length < MAX_MUTATED_OPS) {
-        ops.splice(at, 0, randomOp(rng, mood, slotsOf(rng, tasks)));
+      if (calls.length < MAX_MUTATED_CALLS) {
+        calls.splice(at, 0, randomCall(rng, mood, slotsOf(rng, tasks)));
       }
       return;
     case 1:
-      if (ops.length > 0) ops[at] = randomOp(rng, mood, slotsOf(rng, tasks));
+      if (calls.length > 0) {
+        calls[at] = randomCall(rng, mood, slotsOf(rng, tasks));
+      }
       return;
     case 2:
     case 3: // twice as likely as either way of growing
-      if (ops.length > 1) ops.splice(at, 1);
+      if (calls.length > 1) calls.splice(at, 1);
       return;
     case 4: { // the same once more, somewhere
       const to = tasks[rng.below(tasks.length)];
-      if (ops.length > 0 && to.length < MAX_MUTATED_OPS) {
-        to.splice(rng.below(to.length + 1), 0, ops[at]);
+      if (calls.length > 0 && to.length < MAX_MUTATED_CALLS) {
+        to.splice(rng.below(to.length + 1), 0, calls[at]);
       }
       return;
     }
     case 5: { // two change places
-      if (ops.length === 0) return;
-      const other = rng.below(ops.length);
-      [ops[at], ops[other]] = [ops[other], ops[at]];
+      if (calls.length === 0) return;
+      const other = rng.below(calls.length);
+      [calls[at], calls[other]] = [calls[other], calls[at]];
       return;
     }
     case 6: // another slot
-      if (ops.length > 0 && ops[at].kind < OpKind.FLUSH) {
-        ops[at] = { ...ops[at], slot: rng.below(SLOTS) };
+      if (calls.length > 0 && calls[at].kind < CallKind.FLUSH) {
+        calls[at] = { ...calls[at], slot: rng.below(SLOTS) };
       }
       return;
     default: // another number
-      if (ops.length > 0) ops[at] = { ...ops[at], n: changedN(rng, ops[at].n) };
+      if (calls.length > 0) {
+        calls[at] = { ...calls[at], n: changedN(rng, calls[at].n) };
+      }
   }
 }
 
-function slotsOf(rng: Rng, tasks: readonly ProgramOp[][]): number[] {
-  const slots = tasks.flatMap((ops) =>
-    ops.filter(({ kind }) => kind < OpKind.FLUSH).map(({ slot }) => slot)
+function slotsOf(rng: Rng, tasks: readonly Call[][]): number[] {
+  const slots = tasks.flatMap((calls) =>
+    calls.filter(({ kind }) => kind < CallKind.FLUSH).map(({ slot }) => slot)
   );
   return slots.length === 0 ? ownSlots(rng) : slots;
 }

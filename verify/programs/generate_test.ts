@@ -2,9 +2,9 @@ import { assert, assertEquals } from "@std/assert";
 import { Rng } from "../../arch/sim/random.ts";
 import { generate, mutate } from "./generate.ts";
 import {
+  CallKind,
   formatProgram,
   HUGE,
-  OpKind,
   parseProgram,
   type Program,
 } from "./program.ts";
@@ -18,7 +18,9 @@ Deno.test("generate() makes small programs that have a text form", () => {
   for (const program of many(500)) {
     assertEquals(program.tasks.length, 2);
     assertEquals(program.early, []);
-    for (const ops of program.tasks) assert(ops.length >= 1 && ops.length <= 3);
+    for (const calls of program.tasks) {
+      assert(calls.length >= 1 && calls.length <= 3);
+    }
     assertEquals(parseProgram(formatProgram(program)), program);
   }
 });
@@ -31,11 +33,11 @@ Deno.test("generate() makes equal programs of equal seeds", () => {
   }
 });
 
-Deno.test("generate() uses every operation, huge sizes and none at all", () => {
-  const ops = many(3000).flatMap(({ tasks }) => tasks.flat());
-  const kinds = new Set(ops.map(({ kind }) => kind));
-  assertEquals(kinds.size, OpKind.EARLY_AREA);
-  const ram = ops.filter(({ kind }) => kind === OpKind.MAP_RAM);
+Deno.test("generate() uses every call, huge sizes and none at all", () => {
+  const calls = many(3000).flatMap(({ tasks }) => tasks.flat());
+  const kinds = new Set(calls.map(({ kind }) => kind));
+  assertEquals(kinds.size, CallKind.EARLY_AREA);
+  const ram = calls.filter(({ kind }) => kind === CallKind.MAP_RAM);
   assert(ram.some(({ n }) => n === 0));
   assert(ram.some(({ n }) => n >= HUGE));
 });
@@ -64,7 +66,7 @@ Deno.test("mutate() changes programs, keeps their tasks and their size in bounds
     if (text !== before) changed++;
     assertEquals(parseProgram(text), program);
     assertEquals(program.tasks.length, 2);
-    for (const ops of program.tasks) assert(ops.length <= 6);
+    for (const calls of program.tasks) assert(calls.length <= 6);
   }
   assert(changed > 1500, `${changed}`);
   assertEquals(program.early, early);

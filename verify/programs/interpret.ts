@@ -1,5 +1,5 @@
 /**
- * What each operation of a program does, and what it expects of the kernel:
+ * What each call of a program does, and what it expects of the kernel:
  *
  * - an allocation may fail; then the slot stays empty;
  * - addresses that a call returns are within the range asked for, and no live
@@ -15,7 +15,7 @@ import { vm_unmap_aliases } from "../../kernel/mm/vmalloc.ts";
 import type { Thread } from "../../kernel/thread.ts";
 import { empty_slot, fill_slot } from "./map.ts";
 import { free_twice } from "./misuse.ts";
-import { OpKind, type ProgramOp } from "./op.ts";
+import { type Call, CallKind } from "./call.ts";
 import type { Slot } from "./slot.ts";
 import { lookup, read_any, recycle, touch, use_privately } from "./use.ts";
 import type { World } from "./world.ts";
@@ -23,7 +23,7 @@ import type { World } from "./world.ts";
 export { earlyFunction } from "./early.ts";
 export { isRefusal } from "./misuse.ts";
 
-/** By kind of operation: what call traces show. */
+/** By kind of call: what call traces show. */
 const SYMBOLS = [
   "do_vmalloc",
   "do_vmap",
@@ -42,23 +42,23 @@ const SYMBOLS = [
   "do_early_area",
 ].map(ksym);
 
-/** Performs `op`, as far as its slot allows. */
-export function* perform(t: Thread, w: World, op: ProgramOp): Steps {
-  const { kind, n } = op;
-  const slot = w.slots[op.slot];
+/** Performs `call`, as far as its slot allows. */
+export function* perform(t: Thread, w: World, call: Call): Steps {
+  const { kind, n } = call;
+  const slot = w.slots[call.slot];
   enter(t, SYMBOLS[kind]);
   w.machine.shared();
   switch (kind) {
-    case OpKind.READ:
+    case CallKind.READ:
       yield* read_any(t, w, slot, n);
       break;
-    case OpKind.FLUSH:
+    case CallKind.FLUSH:
       yield* vm_unmap_aliases(t);
       break;
-    case OpKind.PRIVATE:
+    case CallKind.PRIVATE:
       yield* use_privately(t, w, n);
       break;
-    case OpKind.RECYCLE:
+    case CallKind.RECYCLE:
       yield* recycle(t, w, n);
       break;
     default:
@@ -80,7 +80,7 @@ function* perform_on(
   n: number,
 ): Steps {
   const full = slot.mappings.length > 0;
-  if (kind <= OpKind.RANGE) {
+  if (kind <= CallKind.RANGE) {
     if (full) yield* empty_slot(t, w, slot, Infinity);
     // A misuse under way is harmless only as long as nobody gets addresses.
     else if (w.misuse === null) {
@@ -93,13 +93,13 @@ function* perform_on(
   }
   if (!full) return;
   switch (kind) {
-    case OpKind.FREE:
+    case CallKind.FREE:
       yield* empty_slot(t, w, slot, n === 0 ? Infinity : n);
       break;
-    case OpKind.FREE_TWICE:
+    case CallKind.FREE_TWICE:
       yield* free_twice(t, w, slot);
       break;
-    case OpKind.TOUCH:
+    case CallKind.TOUCH:
       yield* touch(t, w, slot, n);
       break;
     default:

@@ -1,4 +1,4 @@
-/** Operations that fill slots, and that empty them. */
+/** Calls that fill slots, and that empty them. */
 import type { Steps } from "../../arch/asm.ts";
 import { PAGE_KERNEL } from "../../arch/hw/pte.ts";
 import { type Page, pfn_to_page } from "../../kernel/mm/page.ts";
@@ -18,7 +18,7 @@ import {
 } from "../../kernel/mm/vmalloc.ts";
 import type { Thread } from "../../kernel/thread.ts";
 import { check_pages, check_room, wrong_pages } from "./expect.ts";
-import { EIGHTHS, HUGE, OpKind, pagesOf } from "./op.ts";
+import { CallKind, EIGHTHS, HUGE, pagesOf } from "./call.ts";
 import { type Mapping, PoolPage, type Slot } from "./slot.ts";
 import type { World } from "./world.ts";
 
@@ -27,7 +27,7 @@ const HUGE_PAGES = 8;
 /** Eighths of vmalloc space that RANGE looks in. */
 const RANGE_EIGHTHS = 2;
 
-/** Fills `slot` as operation `kind` says; it stays empty if there is no room or no memory. */
+/** Fills `slot` as call `kind` says; it stays empty if there is no room or no memory. */
 export function* fill_slot(
   t: Thread,
   w: World,
@@ -36,10 +36,10 @@ export function* fill_slot(
   n: number,
 ): Steps {
   switch (kind) {
-    case OpKind.VMALLOC:
+    case CallKind.VMALLOC:
       yield* map_memory(t, w, slot, n);
       break;
-    case OpKind.VMAP: {
+    case CallKind.VMAP: {
       const count = pagesOf(n);
       const pages = pool_pages(w, slot, n);
       const addr = yield* vmap(t, frames(pages), count, VM_MAP, PAGE_KERNEL);
@@ -47,15 +47,15 @@ export function* fill_slot(
       else add(t, w, slot, { kind, addr, count, pages, vm: null });
       break;
     }
-    case OpKind.MAP_RAM:
+    case CallKind.MAP_RAM:
       yield* map_ram(t, w, slot, n);
       break;
-    case OpKind.BURST: {
+    case CallKind.BURST: {
       const size = ((n >> 3) & 3) + 1;
       for (let i = n & 7; i >= 0; i--) yield* map_ram(t, w, slot, size);
       break;
     }
-    case OpKind.AREA: {
+    case CallKind.AREA: {
       const count = pagesOf(n);
       const bytes = count * t.k.vmalloc.page_size;
       const vm = yield* get_vm_area(t, bytes, VM_ALLOC);
@@ -82,7 +82,7 @@ function* map_memory(t: Thread, w: World, slot: Slot, n: number): Steps {
     if (pfn < 0) wrong_pages(t, addr + i * page_size, "no page", pfn);
     pages.push(new PoolPage(pfn_to_page(t.k, pfn)));
   }
-  const kind = OpKind.VMALLOC;
+  const kind = CallKind.VMALLOC;
   add(t, w, slot, { kind, addr, count, pages, vm: null });
 }
 
@@ -91,7 +91,7 @@ function* map_ram(t: Thread, w: World, slot: Slot, n: number): Steps {
   const pages = pool_pages(w, slot, n);
   const addr = yield* vm_map_ram(t, frames(pages), count, -1, PAGE_KERNEL);
   if (addr === 0) return unuse(w, pages);
-  const kind = OpKind.MAP_RAM;
+  const kind = CallKind.MAP_RAM;
   add(t, w, slot, { kind, addr, count, pages, vm: null });
 }
 
@@ -112,7 +112,7 @@ function* map_range(t: Thread, w: World, slot: Slot, n: number): Steps {
     yield* free_vm_area(t, vm);
     return unuse(w, pages);
   }
-  add(t, w, slot, { kind: OpKind.RANGE, addr, count, pages, vm });
+  add(t, w, slot, { kind: CallKind.RANGE, addr, count, pages, vm });
 }
 
 /** Pages of the pool for a mapping of size `n`, the same one more than once if it is large. Claimed ones are left out. */
@@ -172,11 +172,11 @@ export function give_back(
   { kind, addr, count, vm }: Mapping,
 ): Steps {
   switch (kind) {
-    case OpKind.VMALLOC:
+    case CallKind.VMALLOC:
       return vfree(t, addr);
-    case OpKind.VMAP:
+    case CallKind.VMAP:
       return vunmap(t, addr);
-    case OpKind.MAP_RAM:
+    case CallKind.MAP_RAM:
       return vm_unmap_ram(t, addr, count);
     default:
       return free_vm_area(t, vm!);

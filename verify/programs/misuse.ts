@@ -7,9 +7,9 @@ import { KernelBug } from "../../kernel/bug.ts";
 import { remove_vm_area } from "../../kernel/mm/vmalloc.ts";
 import { SanitizerReport } from "../../kernel/sanitizers/report.ts";
 import type { Thread } from "../../kernel/thread.ts";
-import { report } from "./expect.ts";
+import { unexpected } from "./expect.ts";
 import { empty_slot, give_back } from "./map.ts";
-import { OpKind } from "./op.ts";
+import { CallKind } from "./call.ts";
 import type { Slot } from "./slot.ts";
 import type { World } from "./world.ts";
 
@@ -38,7 +38,7 @@ export function* free_twice(t: Thread, w: World, slot: Slot): Steps {
   w.misuse = { pid: t.task.pid, kind: m.kind };
   if (m.vm === null) yield* give_back(t, m);
   else if ((yield* remove_vm_area(t, m.addr)) !== null) {
-    report(t, "remove_vm_area() found an area that had been removed", []);
+    unexpected(t, "remove_vm_area() found an area that had been removed", []);
   }
   w.machine.shared();
   w.misuse = null;
@@ -53,7 +53,7 @@ export function* free_twice(t: Thread, w: World, slot: Slot): Steps {
 export function isRefusal(error: unknown, w: World): boolean {
   if (!(error instanceof KernelBug) || w.misuse === null) return false;
   const { pid, kind } = w.misuse;
-  if (pid !== error.pid || kind !== OpKind.MAP_RAM) return false;
+  if (pid !== error.pid || kind !== CallKind.MAP_RAM) return false;
   if (error instanceof SanitizerReport) {
     return OBJECT_SANITIZERS.includes(error.sanitizer);
   }

@@ -2,15 +2,15 @@ import { assert, assertEquals, assertThrows } from "@std/assert";
 import fc from "fast-check";
 import { programs } from "./_arbitrary.ts";
 import {
+  CallKind,
+  countCalls,
   describeProgram,
   formatProgram,
   HUGE,
   MAX_N,
-  OpKind,
   pagesOf,
   parseProgram,
   type Program,
-  sizeOf,
 } from "./program.ts";
 
 const SEED = 1;
@@ -28,19 +28,19 @@ Deno.test("parseProgram() is the inverse of formatProgram()", () => {
 
 Deno.test("formatProgram() leaves out what is 0", () => {
   const program: Program = {
-    early: [{ kind: OpKind.EARLY_AREA, slot: 0, n: 3 }],
+    early: [{ kind: CallKind.EARLY_AREA, slot: 0, n: 3 }],
     tasks: [
       [
-        { kind: OpKind.MAP_RAM, slot: 1, n: 2 },
-        { kind: OpKind.TOUCH, slot: 11, n: 37 },
-        { kind: OpKind.FREE, slot: 1, n: 0 },
-        { kind: OpKind.FREE, slot: 0, n: 0 },
+        { kind: CallKind.MAP_RAM, slot: 1, n: 2 },
+        { kind: CallKind.TOUCH, slot: 11, n: 37 },
+        { kind: CallKind.FREE, slot: 1, n: 0 },
+        { kind: CallKind.FREE, slot: 0, n: 0 },
       ],
       [],
     ],
   };
   assertEquals(formatProgram(program), "E03-R12Tb11F1F.");
-  assertEquals(sizeOf(program), 5);
+  assertEquals(countCalls(program), 5);
 });
 
 Deno.test("formatProgram() needs a task", () => {
@@ -54,10 +54,10 @@ Deno.test("formatProgram() needs a task", () => {
 Deno.test("parseProgram() says in one line what is wrong", () => {
   const bad: Record<string, string> = {
     "M12x": "", // n of two digits: fine
-    "m12": '"m12" begins no operation',
-    "M12 V": '" V" begins no operation',
-    "M12345": '"5" begins no operation',
-    "Q": '"Q" is no operation',
+    "m12": '"m12" begins no call',
+    "M12 V": '" V" begins no call',
+    "M12345": '"5" begins no call',
+    "Q": '"Q" is no call',
     "Mz1": '"Mz1" has a slot that is not 0 to b',
     "E9-": '"E9" has a slot that is not 0 to 7',
     "E01": '"E01" must come before "-"',
@@ -78,7 +78,7 @@ Deno.test("pagesOf() has small sizes, and sizes that wrap", () => {
   assert(Number.isSafeInteger(pagesOf(MAX_N) * 4096));
 });
 
-Deno.test("describeProgram() says what each operation calls", () => {
+Deno.test("describeProgram() says what each call does", () => {
   const lines = describeProgram(parseProgram("E03-R12T13F1.UM31"));
   assertEquals(lines, [
     "early:  vm_area_add_early(3 pages in eighth 0 of vmalloc space)",
@@ -100,11 +100,11 @@ Deno.test("describeProgram() says both of a slot that others use", () => {
   ]);
 });
 
-Deno.test("describeProgram() has a line for every operation", () => {
+Deno.test("describeProgram() has a line for every call", () => {
   fc.assert(
     fc.property(programs, (program) => {
       const lines = describeProgram(program);
-      assertEquals(lines.length, sizeOf(program));
+      assertEquals(lines.length, countCalls(program));
       for (const line of lines) assert(/^(early: |task \d:) \S/.test(line));
     }),
     { seed: SEED, numRuns: 200 },

@@ -1,27 +1,14 @@
 /**
  * Smaller programs to try when one fails, the biggest steps first. Always in
- * the same order, and each smaller by {@linkcode weightOf}, so that taking the
- * first that still fails, again and again, comes to an end.
+ * the same order, and each has fewer calls, or as many with a lower number or a
+ * simpler kind, so that taking the first that still fails, again and again, comes
+ * to an end.
  */
-import { OpKind, type Program, type ProgramOp } from "./op.ts";
-
-/** What shrinking lowers: operations first, then their numbers. */
-export function weightOf({ early, tasks }: Program): number {
-  let weight = 0;
-  for (const ops of [early, ...tasks]) {
-    for (const { kind, n } of ops) weight += 2 ** 24 + 2 ** 17 * rank(kind) + n;
-  }
-  return weight;
-}
-
-/** Simple ones are lower. */
-function rank(kind: number): number {
-  return kind === OpKind.FREE_TWICE || kind === OpKind.BURST ? 1 : 0;
-}
+import { type Call, CallKind, type Program } from "./call.ts";
 
 /**
  * Programs that are smaller than `program`: without all that a task does, all
- * early calls, half of a task's, one operation; with a lower number, a simpler
+ * early calls, half of a task's, one call; with a lower number, a simpler
  * kind. Tasks keep their places, as each is on the CPU of its number.
  */
 export function* shrinkCandidates(program: Program): Generator<Program> {
@@ -31,50 +18,52 @@ export function* shrinkCandidates(program: Program): Generator<Program> {
   }
   if (early.length > 1) yield { early: [], tasks };
   for (let i = 0; i < tasks.length; i++) {
-    for (const ops of withoutHalves(tasks[i])) yield withTask(program, i, ops);
+    for (const calls of withoutHalves(tasks[i])) {
+      yield withTask(program, i, calls);
+    }
   }
   for (let i = 0; i < tasks.length; i++) {
-    for (const ops of withoutOne(tasks[i])) yield withTask(program, i, ops);
+    for (const calls of withoutOne(tasks[i])) yield withTask(program, i, calls);
   }
-  for (const ops of withoutOne(early)) yield { early: ops, tasks };
+  for (const calls of withoutOne(early)) yield { early: calls, tasks };
   for (let i = 0; i < tasks.length; i++) {
-    for (const ops of simpler(tasks[i])) yield withTask(program, i, ops);
+    for (const calls of simpler(tasks[i])) yield withTask(program, i, calls);
   }
-  for (const ops of simpler(early)) yield { early: ops, tasks };
+  for (const calls of simpler(early)) yield { early: calls, tasks };
 }
 
 function withTask(
   { early, tasks }: Program,
   i: number,
-  ops: readonly ProgramOp[],
+  calls: readonly Call[],
 ): Program {
-  return { early, tasks: tasks.with(i, ops) };
+  return { early, tasks: tasks.with(i, calls) };
 }
 
-type Ops = readonly ProgramOp[];
+type Calls = readonly Call[];
 
-function* withoutHalves(ops: Ops): Generator<Ops> {
-  if (ops.length < 4) return;
-  const half = ops.length >> 1;
-  yield ops.slice(half);
-  yield ops.slice(0, half);
+function* withoutHalves(calls: Calls): Generator<Calls> {
+  if (calls.length < 4) return;
+  const half = calls.length >> 1;
+  yield calls.slice(half);
+  yield calls.slice(0, half);
 }
 
-function* withoutOne(ops: Ops): Generator<Ops> {
-  for (let i = ops.length - 1; i >= 0; i--) yield ops.toSpliced(i, 1);
+function* withoutOne(calls: Calls): Generator<Calls> {
+  for (let i = calls.length - 1; i >= 0; i--) yield calls.toSpliced(i, 1);
 }
 
-function* simpler(ops: Ops): Generator<Ops> {
-  for (let i = 0; i < ops.length; i++) {
-    const { kind, slot, n } = ops[i];
-    if (kind === OpKind.BURST) {
-      yield ops.with(i, { kind: OpKind.MAP_RAM, slot, n: Math.min(n, 1) });
+function* simpler(calls: Calls): Generator<Calls> {
+  for (let i = 0; i < calls.length; i++) {
+    const { kind, slot, n } = calls[i];
+    if (kind === CallKind.BURST) {
+      yield calls.with(i, { kind: CallKind.MAP_RAM, slot, n: Math.min(n, 1) });
     }
-    if (kind === OpKind.FREE_TWICE) {
-      yield ops.with(i, { kind: OpKind.FREE, slot, n });
+    if (kind === CallKind.FREE_TWICE) {
+      yield calls.with(i, { kind: CallKind.FREE, slot, n });
     }
     for (const lower of lowerThan(n)) {
-      yield ops.with(i, { kind, slot, n: lower });
+      yield calls.with(i, { kind, slot, n: lower });
     }
   }
 }

@@ -16,7 +16,7 @@ export class PoolPage {
 
 /** A live mapping. */
 export interface Mapping {
-  /** The mapping operation: see `OpKind`. */
+  /** The mapping call: see `CallKind`. */
   readonly kind: number;
   readonly addr: number;
   /** Pages of address space. */

@@ -1,4 +1,4 @@
-/** Operations that use what is mapped, and pages that are not. */
+/** Calls that use what is mapped, and pages that are not. */
 import { pload, pstore, type Steps, vload, vstore } from "../../arch/asm.ts";
 import { GFP_KERNEL } from "../../kernel/mm/gfp.ts";
 import { __free_page, alloc_page } from "../../kernel/mm/page_alloc.ts";
@@ -9,8 +9,8 @@ import {
 } from "../../kernel/mm/vmalloc.ts";
 import { vread } from "../../kernel/mm/vread.ts";
 import type { Thread } from "../../kernel/thread.ts";
-import { check_pages, check_word, report } from "./expect.ts";
-import { HUGE, OpKind } from "./op.ts";
+import { check_pages, check_word, unexpected } from "./expect.ts";
+import { CallKind, HUGE } from "./call.ts";
 import type { Mapping, PoolPage, Slot } from "./slot.ts";
 import type { World } from "./world.ts";
 
@@ -60,10 +60,10 @@ function direct(t: Thread, p: PoolPage): number {
 
 /** Looks `m` up, in both ways. */
 export function* lookup(t: Thread, m: Mapping): Steps {
-  if (m.kind !== OpKind.MAP_RAM) {
+  if (m.kind !== CallKind.MAP_RAM) {
     const vm = yield* find_vm_area(t, m.addr);
     if (vm === null || vm.addr !== m.addr || (m.vm !== null && vm !== m.vm)) {
-      report(t, "find_vm_area() does not find a live area", []);
+      unexpected(t, "find_vm_area() does not find a live area", []);
     }
   }
   const { page_size } = t.k.vmalloc;

@@ -16,14 +16,14 @@ import type { ExploreMachine, TaskFunction } from "../explore/machine.ts";
 import { RuleChooser } from "../explore/rule.ts";
 import { perform } from "./interpret.ts";
 import { empty_slot } from "./map.ts";
-import { type Program, type ProgramOp, SLOTS } from "./op.ts";
+import { type Call, type Program, SLOTS } from "./call.ts";
 import { PoolPage, Slot } from "./slot.ts";
 
 /** Pages of the pool: more than all tasks claim at a time. */
 const POOL = 16;
 
 /** A call that misuses the interface, on purpose, is under way. */
-export interface Misuse {
+interface Misuse {
   /** Task that makes it. */
   readonly pid: number;
   /** Kind of the mapping that it is about. */
@@ -65,9 +65,9 @@ export class World {
     this.#pagesAtStart = accountedPages(this.k);
   }
 
-  /** What each task does; function i is for CPU i. Early operations are not among it: see `earlyFunction`. */
+  /** What each task does; function i is for CPU i. Early calls are not among it: see `earlyFunction`. */
   functions({ tasks }: Program): TaskFunction[] {
-    return tasks.map((ops) => (t: Thread) => this.#runTask(t, ops));
+    return tasks.map((calls) => (t: Thread) => this.#runTask(t, calls));
   }
 
   /** Gives back all that slots hold. */
@@ -121,8 +121,8 @@ export class World {
     }
   }
 
-  *#runTask(t: Thread, ops: readonly ProgramOp[]): Steps {
-    for (let i = 0; i < ops.length; i++) yield* perform(t, this, ops[i]);
+  *#runTask(t: Thread, calls: readonly Call[]): Steps {
+    for (let i = 0; i < calls.length; i++) yield* perform(t, this, calls[i]);
   }
 
   *#emptyAll(t: Thread): Steps {

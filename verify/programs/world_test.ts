@@ -119,7 +119,7 @@ Deno.test("generated programs run on the old layer too", () => {
   assertEquals(clean(w), []);
 });
 
-Deno.test("a mapping operation fills an empty slot and empties a full one", () => {
+Deno.test("a mapping call fills an empty slot and empties a full one", () => {
   const w = newWorld();
   run(w, "R12M21");
   assertEquals([held(w, 1).length, held(w, 2).length], [1, 1]);
@@ -130,7 +130,7 @@ Deno.test("a mapping operation fills an empty slot and empties a full one", () =
   assertEquals(clean(w), []);
 });
 
-Deno.test("operations on what holds nothing do nothing", () => {
+Deno.test("calls on what holds nothing do nothing", () => {
   const w = newWorld();
   run(w, ".");
   const { step } = w.machine.driver;

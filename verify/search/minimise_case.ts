@@ -12,7 +12,7 @@ import { minimiseEvents } from "../explore/minimise.ts";
 import { Pct } from "../explore/pct.ts";
 import { RandomWalk } from "../explore/random_walk.ts";
 import { Replay } from "../explore/replay.ts";
-import type { Program } from "../programs/program.ts";
+import { countCalls, type Program } from "../programs/program.ts";
 import { shrinkCandidates } from "../programs/shrink.ts";
 import { type Case, type Finding, runCase, runWith } from "./case.ts";
 
@@ -169,11 +169,7 @@ class Minimiser {
 /** What a minimisation brings down: calls and decisions. */
 function sizeOf({ rounds }: Case): number {
   return rounds.reduce(
-    (sum, { program, events }) => sum + callsOf(program) + events.length,
+    (sum, { program, events }) => sum + countCalls(program) + events.length,
     rounds.length,
   );
-}
-
-function callsOf({ early, tasks }: Program): number {
-  return tasks.reduce((sum, ops) => sum + ops.length, early.length);
 }

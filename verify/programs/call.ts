@@ -1,14 +1,14 @@
 /**
  * Programs of vmap API calls: what they consist of.
  *
- * A program says what each task does, in operations on numbered slots that all
- * tasks share. A slot holds mappings, of whatever kind; an operation does what
+ * A program says what each task does, in calls on numbered slots that all
+ * tasks share. A slot holds mappings, of whatever kind; a call does what
  * the slot allows when its turn comes, so that every program is a right use of
  * the interface under every schedule, and so is every part of one.
  */
 
-/** What an operation does. `n` of a mapping is its size: see {@linkcode pagesOf}. */
-export const OpKind = {
+/** What a call does. `n` of a mapping is its size: see {@linkcode pagesOf}. */
+export const CallKind = {
   // On a slot that holds nothing; on one that does they give it all back.
   /** vmalloc() of `n` pages. */
   VMALLOC: 0,
@@ -48,8 +48,8 @@ export const OpKind = {
   EARLY_AREA: 14,
 } as const;
 
-/** A value of {@linkcode OpKind}. */
-export type OpKind = typeof OpKind[keyof typeof OpKind];
+/** A value of {@linkcode CallKind}. */
+export type CallKind = typeof CallKind[keyof typeof CallKind];
 
 /** Slots there are. */
 export const SLOTS = 12;
@@ -63,22 +63,22 @@ export const HUGE = 64;
 /** Exponents of huge sizes, pages: they wrap in 32, 46, 47 and 48 bits. */
 const HUGE_EXPONENTS = [20, 34, 35, 36];
 
-/** One operation. */
-export interface ProgramOp {
-  /** One of {@linkcode OpKind}. */
+/** One call. */
+export interface Call {
+  /** One of {@linkcode CallKind}. */
   readonly kind: number;
   /** Slot that it is about; 0 if it is about none. */
   readonly slot: number;
-  /** A size, or which one; see {@linkcode OpKind}. */
+  /** A size, or which one; see {@linkcode CallKind}. */
   readonly n: number;
 }
 
 /** What the tasks of one round do. */
 export interface Program {
   /** On the boot CPU before vmalloc_init(): in the first round of a machine's life alone. */
-  readonly early: readonly ProgramOp[];
+  readonly early: readonly Call[];
   /** By task; at least one. */
-  readonly tasks: readonly (readonly ProgramOp[])[];
+  readonly tasks: readonly (readonly Call[])[];
 }
 
 /** Pages that `n` of VMALLOC, VMAP, MAP_RAM and AREA stands for. */
@@ -87,12 +87,12 @@ export function pagesOf(n: number): number {
   return 2 ** HUGE_EXPONENTS[(n >> 3) & 3] + (n & 7);
 }
 
-/** Operations of all tasks, and early ones. */
-export function sizeOf({ early, tasks }: Program): number {
-  return tasks.reduce((sum, ops) => sum + ops.length, early.length);
+/** Calls of all tasks, and early ones. */
+export function countCalls({ early, tasks }: Program): number {
+  return tasks.reduce((sum, calls) => sum + calls.length, early.length);
 }
 
-/** Whether an operation of `kind` is about a slot. */
+/** Whether a call of `kind` is about a slot. */
 export function usesSlot(kind: number): boolean {
-  return kind < OpKind.FLUSH || kind === OpKind.EARLY_AREA;
+  return kind < CallKind.FLUSH || kind === CallKind.EARLY_AREA;
 }
