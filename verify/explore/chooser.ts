@@ -16,9 +16,17 @@ export interface Chooser {
   /**
    * Nobody runs: the round begins, or who ran cannot go on.
    *
-   * @returns Who goes on: one that {@linkcode Driver.canRun}; `null` = as the rule says.
+   * @returns Who goes on: one that can (`canRun()` of moves.ts); `null` = as the rule says.
    */
   blocked(driver: Driver): Cpu | null;
-  /** Whether the allocation under way is to fail. Absent: none ever. */
-  fails?(driver: Driver): boolean;
+  /**
+   * Who runs could go on, and no decision is due: whether another CPU is to go on
+   * instead. Asked at the first operation after any CPU may have become able to
+   * run, and perhaps at others. Absent: who runs goes on.
+   *
+   * @returns One that can (`canRun()` of moves.ts); `null` or who runs = nobody else.
+   */
+  prefers?(driver: Driver): Cpu | null;
+  /** Whether request number `request` of the round for memory is to fail. Absent: none ever. */
+  fails?(driver: Driver, request: number): boolean;
 }

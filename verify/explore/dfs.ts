@@ -32,6 +32,9 @@
  *   depend on everything, as ticks and migrations do. Any access counts; a spin
  *   counts as a read of the line that it waits for, so what wakes somebody up
  *   depends on his last look.
+ * - Sanitizers judge by the order of what they are told. What they are told of
+ *   several CPUs' doings, and of which the order matters, is such a thing too
+ *   (footprint.ts says what else they may be told).
  * - Virtual time does not choose. It differs between two orders of independent
  *   transitions, and so may code that asks for the time, or waits for a timer.
  *
@@ -53,62 +56,24 @@
  * share without saying so (`ExploreMachine.shared`); the order of lines in the
  * kernel log.
  */
-import type { Cpu } from "../../arch/sim/cpu.ts";
-import { CpuState } from "../../arch/sim/cpu.ts";
+
 import type { Chooser } from "./chooser.ts";
+import {
+  advance,
+  type Budget,
+  ChoiceKind,
+  openPoint,
+  type Point,
+} from "./dfs_point.ts";
 import type { Driver } from "./driver.ts";
 import type { ScheduleEvent } from "./event.ts";
-import { dependent, type Footprint, FootprintRecorder } from "./footprint.ts";
+import { FootprintRecorder } from "./footprint.ts";
 import {
   ExploreMachine,
   type ExploreOptions,
   type TaskFunction,
 } from "./machine.ts";
-
-/** Kinds of choice. */
-const GO = 0;
-const INTERRUPT = 1;
-const TICK = 2;
-const MIGRATE = 3;
-
-/** Something that can be done at a point. */
-interface Choice {
-  readonly kind: number;
-  readonly a: number;
-  /** Of a migration: the other CPU. */
-  readonly b: number;
-  /** Preemptions that it costs: 0 or 1. */
-  readonly cost: number;
-  /** Whether it is to go on, for free: see the file's head. */
-  readonly goesOn: boolean;
-}
-
-/** A choice that has been searched, and what it did. */
-interface Searched {
-  readonly choice: Choice;
-  readonly footprint: Footprint;
-  readonly complete: boolean;
-}
-
-/** A point where there was something to choose. */
-interface Point {
-  /** What is awake, in the order in which it is tried. */
-  readonly choices: readonly Choice[];
-  /** The one under way. */
-  at: number;
-  /** What the one under way did; `null` = it has not ended yet. */
-  footprint: Footprint | null;
-  readonly asleep: readonly Searched[];
-  readonly searched: Searched[];
-  /** Whether the search below all choices so far was complete. */
-  complete: boolean;
-  /** The same of the one under way. */
-  completeBelow: boolean;
-  // Spent before this point.
-  readonly preemptions: number;
-  readonly ticks: number;
-  readonly migrations: number;
-}
+import { canInterrupt } from "./moves.ts";
 
 /** Options of {@linkcode Dfs}. */
 export interface DfsOptions {
@@ -153,41 +118,49 @@ export class Dfs implements Chooser {
     bounded: 0,
     steps: 0,
   };
-  readonly #preemptions: number;
-  readonly #ticks: number;
-  readonly #migrations: number;
+  readonly #bounds: Budget;
   readonly #reduce: boolean;
   readonly #path: Point[] = [];
   /** Points of this run so far. */
   #depth = 0;
   #recorder!: FootprintRecorder;
-  #begun = false;
+  #exhausted = false;
   /** Who ran had to stop, so that any choice is free. */
   #stopped = false;
   /** The rule's choice stands, unless another is made. */
   #byRule = false;
 
   constructor(options: DfsOptions = {}) {
-    this.#preemptions = options.preemptions ?? 2;
-    this.#ticks = options.ticks ?? 0;
-    this.#migrations = options.migrations ?? 0;
+    this.#bounds = {
+      preemptions: options.preemptions ?? 2,
+      ticks: options.ticks ?? 0,
+      migrations: options.migrations ?? 0,
+    };
     this.#reduce = options.reduce ?? true;
   }
 
+  /** Whether no schedule is left. While it is `false` there may be none, if all that are left turn out to be such as have been run. */
+  get exhausted(): boolean {
+    return this.#exhausted;
+  }
+
   /**
-   * Runs the next schedule, on a machine of its own.
+   * Runs the next schedule, on a machine of its own, if there is one:
+   * `while (dfs.run(...)) runs++;`
    *
    * @param program What each CPU does; called anew for each run.
    * @param after Called when the run has come to its end.
-   * @returns Whether it has run one: `false` = there is no other.
-   * @throws What the run has found.
+   * @returns Whether it has run one. `false` = there was none left, `after` has
+   * not been called, and there is nothing to count.
+   * @throws What the run, or `after`, has found: that was a run too. The next call
+   * goes on with the next schedule.
    */
   run(
     options: ExploreOptions,
     program: (m: ExploreMachine) => readonly TaskFunction[],
     after: (m: ExploreMachine) => void = () => {},
   ): boolean {
-    while (this.#next()) {
+    while (!this.#exhausted) {
       const recorder = new FootprintRecorder();
       this.events = [];
       const m = new ExploreMachine({
@@ -207,6 +180,7 @@ export class Dfs implements Chooser {
         this.#close();
         this.counts.steps += m.driver.step;
         this.events = m.driver.events.slice();
+        this.#exhausted = !advance(this.#path, this.#reduce);
       }
       this.counts.executions++;
       after(m);
@@ -237,26 +211,26 @@ export class Dfs implements Chooser {
       : this.#open(d);
     this.#depth++;
     const choice = point.choices[point.at];
-    this.due = choice.kind === MIGRATE ? d.step : d.step + 1;
+    this.due = choice.kind === ChoiceKind.MIGRATE ? d.step : d.step + 1;
     const rule = this.#byRule ? current : null;
     const wasStopped = this.#stopped;
     this.#byRule = false;
     const { cpus } = d.k.machine.engine;
     const cpu = cpus[choice.a];
     switch (choice.kind) {
-      case GO:
+      case ChoiceKind.GO:
         if (rule === null && !wasStopped && cpu === current) break;
-        if (d.canInterrupt(cpu)) d.hold(cpu);
+        if (canInterrupt(cpu)) d.hold(cpu);
         else if (cpu !== rule) d.run(cpu);
         break;
-      case INTERRUPT:
+      case ChoiceKind.INTERRUPT:
         if (cpu !== rule) d.run(cpu);
         break;
-      case TICK:
+      case ChoiceKind.TICK:
         this.#recorder.everything();
         d.tick(cpu);
         break;
-      case MIGRATE:
+      case ChoiceKind.MIGRATE:
         this.#recorder.everything();
         d.migrate(cpu, cpus[choice.b]);
         return; // whoever had to stop still has
@@ -274,135 +248,20 @@ export class Dfs implements Chooser {
 
   /** A point that no run has come to before. */
   #open(d: Driver): Point {
-    const above = this.#depth === 0 ? null : this.#path[this.#depth - 1];
-    const asleep = above === null ? [] : stillAsleep(above);
-    const spent = spentAfter(above);
-    const choices: Choice[] = [];
-    let complete = true;
-    for (const choice of this.#possible(d, spent)) {
-      const sleeper = asleep.find((s) => same(s.choice, choice));
-      if (sleeper !== undefined) {
-        this.counts.pruned++;
-        if (!sleeper.complete) complete = false;
-      } else if (spent.preemptions + choice.cost > this.#preemptions) {
-        this.counts.bounded++;
-        complete = false;
-      } else {
-        choices.push(choice);
-      }
-    }
-    const point: Point = {
-      choices,
-      at: 0,
-      footprint: null,
-      asleep,
-      searched: [],
-      complete,
-      completeBelow: true,
-      ...spent,
-    };
-    if (choices.length === 0) {
-      if (above !== null && !complete) above.completeBelow = false;
+    const path = this.#path;
+    const above = path.length === 0 ? null : path[path.length - 1];
+    const point = openPoint(
+      d,
+      above,
+      this.#stopped,
+      this.#bounds,
+      this.counts,
+    );
+    if (point.choices.length === 0) {
+      if (above !== null && !point.complete) above.completeBelow = false;
       throw new AllAsleep();
     }
-    this.#path.push(point);
+    path.push(point);
     return point;
   }
-
-  /** What can be done now: going on first, then by CPU. */
-  #possible(
-    d: Driver,
-    spent: { readonly ticks: number; readonly migrations: number },
-  ): Choice[] {
-    const { cpus } = d.k.machine.engine;
-    const n = cpus.length;
-    const current = this.#stopped ? null : d.current;
-    const cost = current === null ? 0 : 1;
-    const found: Choice[] = [];
-    const from = d.current === null ? 0 : d.current.id;
-    for (let i = 0; i < n; i++) {
-      const cpu = cpus[(from + i) % n];
-      const a = cpu.id;
-      const goesOn = cpu === current;
-      if (d.canHold(cpu)) {
-        found.push({ kind: GO, a, b: 0, cost: goesOn ? 0 : cost, goesOn });
-      }
-      if (d.canInterrupt(cpu)) found.push(plain(INTERRUPT, a, 0, cost));
-    }
-    if (spent.ticks < this.#ticks) {
-      for (const cpu of cpus) {
-        if (tickable(cpu)) found.push(plain(TICK, cpu.id, 0, cost));
-      }
-    }
-    if (spent.migrations < this.#migrations) {
-      for (let a = 0; a < n; a++) {
-        for (let b = a + 1; b < n; b++) {
-          if (d.canMigrate(cpus[a]) && d.canMigrate(cpus[b])) {
-            found.push(plain(MIGRATE, a, b, cost));
-          }
-        }
-      }
-    }
-    return found;
-  }
-
-  /** Goes to the next schedule. @returns Whether there is one. */
-  #next(): boolean {
-    const path = this.#path;
-    if (path.length === 0) return !this.#begun && (this.#begun = true);
-    while (path.length > 0) {
-      const point = path[path.length - 1];
-      const choice = point.choices[point.at];
-      const complete = point.completeBelow;
-      if (!complete) point.complete = false;
-      if (this.#reduce && (complete || choice.goesOn)) {
-        point.searched.push({ choice, footprint: point.footprint!, complete });
-      }
-      if (++point.at < point.choices.length) {
-        point.footprint = null;
-        point.completeBelow = true;
-        return true;
-      }
-      path.pop();
-      if (path.length > 0 && !point.complete) {
-        path[path.length - 1].completeBelow = false;
-      }
-    }
-    return false;
-  }
-}
-
-function plain(kind: number, a: number, b: number, cost: number): Choice {
-  return { kind, a, b, cost, goesOn: false };
-}
-
-function same(x: Choice, y: Choice): boolean {
-  return x.kind === y.kind && x.a === y.a && x.b === y.b;
-}
-
-function tickable(cpu: Cpu): boolean {
-  return cpu.irqsOn && cpu.state !== CpuState.OFFLINE;
-}
-
-/** What sleeps after the choice under way at `point`. */
-function stillAsleep(point: Point): Searched[] {
-  const { a } = point.choices[point.at];
-  const done = point.footprint!;
-  const sleeps = (s: Searched) =>
-    s.choice.a !== a && !dependent(s.footprint, done);
-  return [
-    ...point.asleep.filter(sleeps),
-    ...point.searched.filter(sleeps),
-  ];
-}
-
-/** What has been spent of each kind, the choice under way at `point` included. */
-function spentAfter(point: Point | null) {
-  if (point === null) return { preemptions: 0, ticks: 0, migrations: 0 };
-  const { kind, cost } = point.choices[point.at];
-  return {
-    preemptions: point.preemptions + cost,
-    ticks: point.ticks + (kind === TICK ? 1 : 0),
-    migrations: point.migrations + (kind === MIGRATE ? 1 : 0),
-  };
 }

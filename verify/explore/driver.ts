@@ -13,20 +13,24 @@
  * for the race sanitizer.
  */
 import type { Context } from "../../arch/sim/context.ts";
-import { type Cpu, CpuState } from "../../arch/sim/cpu.ts";
+import type { Cpu } from "../../arch/sim/cpu.ts";
 import type { Engine } from "../../arch/sim/engine.ts";
 import type { Observer } from "../../arch/sim/observer.ts";
 import { type Policy, TimedPolicy } from "../../arch/sim/policy.ts";
-import { RESCHEDULE_VECTOR } from "../../kernel/irq_vectors.ts";
 import type { Kernel } from "../../kernel/kernel.ts";
-import { RCU_SOFTIRQ } from "../../kernel/softirq.ts";
-import type { Sanitizers } from "../../kernel/sanitizers/sanitizers.ts";
-import type { Thread } from "../../kernel/thread.ts";
 import type { Chooser } from "./chooser.ts";
 import { EventKind, type ScheduleEvent } from "./event.ts";
-
-/** When an interrupt arrives that nobody has let arrive: never, but a number. */
-const ON_ITS_WAY = 2 ** 52;
+import {
+  arrive,
+  canHold,
+  canMigrate,
+  canRun,
+  canTick,
+  detain,
+  endGracePeriod,
+  exchange,
+  othersChanged,
+} from "./moves.ts";
 
 /** See the file's head. */
 export class Driver implements Policy, Observer {
@@ -44,13 +48,18 @@ export class Driver implements Policy, Observer {
   /** The kernel, once there is one. */
   k!: Kernel;
   #chooser: Chooser | null = null;
+  /** Whether the chooser wants to be asked whenever a CPU may have become able to run. */
+  #hasPreference = false;
   #due = Infinity;
+  /** {@linkcode step} when somebody was picked last. */
+  #pickedAt = -1;
+  /** Requests for memory of this round that may fail, so far. */
+  #requests = 0;
   /** Clock of who performed the last operation. */
   #now = 0;
   /** Whether interrupts arrive at {@linkcode current} when it goes on. */
   #deliver = false;
   readonly #boot = new TimedPolicy();
-  #sanitizers: Sanitizers | null = null;
   /** Told of each operation, for traces; `null` = nobody. */
   watcher: Observer | null = null;
 
@@ -59,8 +68,10 @@ export class Driver implements Policy, Observer {
   /** From now on `chooser` decides; counting starts at 0. `null` = virtual time decides. */
   begin(chooser: Chooser | null): void {
     this.#chooser = chooser;
-    this.#sanitizers = this.k.sanitizers;
+    this.#hasPreference = chooser !== null && chooser.prefers !== undefined;
     this.step = 0;
+    this.#requests = 0;
+    this.#pickedAt = -1;
     this.current = null;
     this.#deliver = false;
     this.events.length = 0;
@@ -74,15 +85,25 @@ export class Driver implements Policy, Observer {
   pick(engine: Engine): Cpu | null {
     const chooser = this.#chooser;
     if (chooser === null) return this.#boot.pick(engine);
-    this.#detain(engine);
-    if (this.step >= this.maxSteps) this.#endless();
+    detain(engine);
+    if (this.step >= this.maxSteps) throw new Endless();
     this.#deliver = false;
-    if (!this.#goesOn() && !this.#next(engine, chooser)) return null;
+    if (!this.#goesOn()) {
+      if (!this.#next(engine, chooser)) return null;
+    } else if (
+      // Once between two operations: a schedule could not tell the second apart.
+      this.#hasPreference && this.step < chooser.due &&
+      this.step !== this.#pickedAt
+    ) {
+      const preferred = chooser.prefers!(this);
+      if (preferred !== null && preferred !== this.current) this.run(preferred);
+    }
     while (this.step >= chooser.due) {
       chooser.decide(this);
       if (!this.#goesOn() && !this.#next(engine, chooser)) return null;
     }
     this.#due = Math.min(chooser.due, this.maxSteps);
+    this.#pickedAt = this.step;
     const current = this.current!;
     // Time decides nothing, but reports tell it: what happens later is later.
     if (current.clock < this.#now) current.clock = this.#now;
@@ -95,98 +116,39 @@ export class Driver implements Policy, Observer {
     return this.step >= this.#due ? -Infinity : Infinity;
   }
 
-  /** Whether `cpu` can go on, perhaps by taking an interrupt. */
-  canRun(cpu: Cpu): boolean {
-    switch (cpu.state) {
-      case CpuState.RUNNING:
-        return true;
-      case CpuState.PARKED:
-        return cpu.wakeAt !== Infinity || this.canInterrupt(cpu);
-      case CpuState.HALTED:
-        return this.canInterrupt(cpu);
-      default:
-        return false;
-    }
-  }
-
-  /** Whether `cpu` can go on without taking an interrupt. */
-  canHold(cpu: Cpu): boolean {
-    return cpu.state === CpuState.RUNNING ||
-      (cpu.state === CpuState.PARKED && cpu.wakeAt !== Infinity);
-  }
-
-  /** Whether an interrupt is on its way to `cpu`, which would take it. */
-  canInterrupt(cpu: Cpu): boolean {
-    return cpu.irqsOn && (cpu.pending.length > 0 || cpu.timerAt !== Infinity);
-  }
-
-  /** Whether the task of `cpu` may be moved: between operations, preemptible. */
-  canMigrate(cpu: Cpu): boolean {
-    if (cpu.state !== CpuState.RUNNING && cpu.state !== CpuState.HALTED) {
-      return false;
-    }
-    const t = cpu.top as Thread;
-    return cpu.irqsOn && !t.isInterrupt && t.preempt_count === 0 &&
-      t.softirq_count === 0 && this.k.sched.rqs[cpu.id].curr === t;
-  }
-
   // Decisions. Each writes itself down; one that cannot be carried out does nothing.
 
   /** Lets `cpu` go on, and interrupts arrive there. */
   run(cpu: Cpu): void {
-    if (!this.canRun(cpu)) return;
+    if (!canRun(cpu)) return;
     this.#note(EventKind.SWITCH, cpu.id, 0);
     this.#resume(cpu, true);
   }
 
   /** Lets `cpu` go on; interrupts stay on their way. */
   hold(cpu: Cpu): void {
-    if (!this.canHold(cpu)) return;
+    if (!canHold(cpu)) return;
     this.#note(EventKind.HOLD, cpu.id, 0);
     this.#resume(cpu, false);
   }
 
   /** A tick on `cpu`, which goes on with it. */
   tick(cpu: Cpu): void {
-    if (!cpu.irqsOn || cpu.state === CpuState.OFFLINE) return;
+    if (!canTick(cpu)) return;
     this.#note(EventKind.TICK, cpu.id, 0);
-    this.endGracePeriod();
+    endGracePeriod(this.k);
     if (cpu.timerAt === Infinity) cpu.timerAt = cpu.clock;
     this.#resume(cpu, true);
   }
 
   /** The tasks of `a` and `b` change places. */
   migrate(a: Cpu, b: Cpu): void {
-    if (a === b || !this.canMigrate(a) || !this.canMigrate(b)) return;
+    const { k } = this;
+    if (a === b || !canMigrate(k, a) || !canMigrate(k, b)) return;
     this.#note(EventKind.MIGRATE, a.id, b.id);
-    this.exchange(a, b);
+    exchange(k, a, b);
     if (this.current === a) this.current = b;
     else if (this.current === b) this.current = a;
-  }
-
-  /** {@linkcode Driver.migrate} without the record, of tasks that may be moved. */
-  exchange(a: Cpu, b: Cpu): void {
-    const { rqs } = this.k.sched;
-    const ta = a.top as Thread;
-    const tb = b.top as Thread;
-    const { state } = a;
-    a.top = tb;
-    b.top = ta;
-    ta.cpu = b;
-    tb.cpu = a;
-    a.state = b.state;
-    b.state = state;
-    rqs[a.id].curr = tb;
-    rqs[b.id].curr = ta;
-    this.k.sanitizers?.exchanged(a, b);
-    const { engine } = this.k.machine;
-    for (const cpu of [a, b]) {
-      engine.reschedule(cpu);
-      // What was to wake a task went to the CPU that it was on.
-      if (cpu.state === CpuState.HALTED) {
-        engine.sendInterrupt(cpu, RESCHEDULE_VECTOR, cpu.clock);
-      }
-    }
   }
 
   /** `cpu` walks the page table for page `page` of vmalloc space, unasked. */
@@ -205,53 +167,32 @@ export class Driver implements Policy, Observer {
     this.#note(EventKind.EVICT, cpu.id, page);
   }
 
-  /** Asked at each allocation that may fail: see `kernel/fault_inject.ts`. */
+  /** Asked at each request for memory that may fail: see `kernel/fault_inject.ts`. */
   allocationFails(): boolean {
+    const request = this.#requests++;
     const chooser = this.#chooser;
     if (chooser === null || chooser.fails === undefined) return false;
-    if (!chooser.fails(this)) return false;
-    this.#note(EventKind.FAIL, 0, 0);
+    if (!chooser.fails(this, request)) return false;
+    this.#note(EventKind.FAIL, request, 0);
     return true;
-  }
-
-  /**
-   * Ends the grace period, if no context of any CPU is in a read-side section:
-   * what waits for it is due. (Shorter than classic RCU's, which waits for a
-   * context switch everywhere: rcu_read_lock() alone protects.)
-   */
-  endGracePeriod(): void {
-    const { k } = this;
-    const { engine } = k.machine;
-    for (const cpu of engine.cpus) {
-      for (
-        let t = cpu.top as Thread | null;
-        t !== null;
-        t = t.below as Thread
-      ) {
-        if (t.rcu_read_depth > 0) return;
-      }
-    }
-    for (const { id } of engine.cpus) {
-      const rdp = k.rcu.data.peek(id);
-      if (rdp === null) continue;
-      rdp.done.take(rdp.old);
-      rdp.done.take(rdp.cur);
-      rdp.done.take(rdp.nxt);
-      if (!rdp.done.empty) k.softirq.pending[id] |= 1 << RCU_SOFTIRQ;
-    }
   }
 
   // Observer.
 
   operation(t: Context, kind: number, place: unknown, value: number): void {
-    this.#now = t.cpu.clock;
-    if (++this.step >= this.#due && this.#chooser !== null) {
-      const { cpu } = t;
+    const { cpu } = t;
+    this.#now = cpu.clock;
+    this.step++;
+    if (
+      (this.step >= this.#due && this.#chooser !== null) ||
+      (this.#hasPreference && othersChanged(cpu))
+    ) {
+      // Come back to pick() before the next operation.
       cpu.limit = -Infinity;
       cpu.ahead = -Infinity;
     }
     this.watcher?.operation?.(t, kind, place, value);
-    this.#sanitizers?.operation(t, kind, place, value);
+    this.k.sanitizers?.operation(t, kind, place, value);
   }
 
   interrupt(cpu: Cpu, vector: number): void {
@@ -276,27 +217,11 @@ export class Driver implements Policy, Observer {
 
   // Inside.
 
-  /** Keeps interrupts from arriving by time; they stay in the order of sending. */
-  #detain({ cpus }: Engine): void {
-    for (let i = 0; i < cpus.length; i++) {
-      const { pending } = cpus[i];
-      // New ones stand before those on their way, by arrival.
-      let n = 0;
-      while (n < pending.length && pending[n].at !== ON_ITS_WAY) n++;
-      if (n === 0) continue;
-      for (; n > 0; n--) {
-        const { vector } = pending.shift()!;
-        pending.push({ at: ON_ITS_WAY, vector });
-      }
-      cpus[i].refreshNextIrq();
-    }
-  }
-
   /** Whether who runs can go on as has been decided. */
   #goesOn(): boolean {
     const { current } = this;
     if (current === null) return false;
-    return this.#deliver ? this.canRun(current) : this.canHold(current);
+    return this.#deliver ? canRun(current) : canHold(current);
   }
 
   /** Chooses who goes on when nobody runs. @returns Whether there is somebody. */
@@ -305,7 +230,7 @@ export class Driver implements Policy, Observer {
     if (byRule === null) return false;
     if (this.current !== null) this.step++;
     const chosen = chooser.blocked(this);
-    if (chosen === null || chosen === byRule || !this.canRun(chosen)) {
+    if (chosen === null || chosen === byRule || !canRun(chosen)) {
       this.#resume(byRule, true);
       return true;
     }
@@ -319,7 +244,7 @@ export class Driver implements Policy, Observer {
     const from = this.current === null ? n - 1 : this.current.id;
     for (let i = 1; i <= n; i++) {
       const cpu = cpus[(from + i) % n];
-      if (this.canRun(cpu)) return cpu;
+      if (canRun(cpu)) return cpu;
     }
     return null;
   }
@@ -337,25 +262,6 @@ export class Driver implements Policy, Observer {
     const { start, page_size } = this.k.vmalloc;
     return start + page * page_size;
   }
-
-  #endless(): never {
-    throw new Endless();
-  }
-}
-
-/** Lets the first interrupt on its way to `cpu` arrive there, if it takes interrupts. */
-function arrive(cpu: Cpu): void {
-  if (!cpu.irqsOn) return;
-  if (cpu.pending.length > 0) {
-    const { vector } = cpu.pending[0];
-    cpu.pending[0] = { at: cpu.clock, vector };
-  } else if (cpu.timerAt === Infinity) {
-    return;
-  } else if (cpu.timerAt > cpu.clock) {
-    // A timer's time has come: this CPU's clock says so.
-    cpu.clock = cpu.timerAt;
-  }
-  cpu.refreshNextIrq();
 }
 
 /** Thrown when a round takes more operations than it may. */

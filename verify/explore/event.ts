@@ -21,7 +21,7 @@ export const EventKind = {
   FILL: 4,
   /** CPU `a` loses its translation of page `b` of vmalloc space. */
   EVICT: 5,
-  /** The memory allocation under way fails. */
+  /** Request number `a` of the round for memory, counted from 0, fails. */
   FAIL: 6,
 } as const;
 
@@ -38,7 +38,7 @@ export interface ScheduleEvent {
 /** Letters of the kinds, in their order. */
 const LETTERS = "shtmfex";
 /** Operands of each kind. */
-const OPERANDS = [1, 1, 1, 2, 2, 2, 0];
+const OPERANDS = [1, 1, 1, 2, 2, 2, 1];
 
 /**
  * `events` as text: the operations since the one before in base 36, in capitals

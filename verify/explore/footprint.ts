@@ -10,15 +10,24 @@
  *                 by each transition of that CPU, written by who sends one
  *     TLB + cpu   a CPU's translations: written when it fills or flushes, read
  *                 by what sanitizers are told (they look at all TLBs)
- *     EVENTS      what sanitizers are told of pages, areas, mappings; contents
- *                 of page frames that are zeroed without their lines. Written
- *                 by whoever tells, read by each access to memory
+ *     EVENTS      what sanitizers are told of pages, areas, mappings, and judge
+ *                 by its order; contents of page frames that are zeroed without
+ *                 their lines. Written by whoever tells, read by each access to
+ *                 memory
+ *     RCU         which readers and grace periods overlap, as sanitizers are
+ *                 told: read where a reader begins or ends, written by
+ *                 call_rcu() and where a callback is called
  *     SHARED      variables of JavaScript that functions of several CPUs share
  *                 and say so: {@linkcode ExploreMachine.shared}
  *
  * The lines are those that the coherence model is asked for, by operations and
  * by touch_read() and touch_write() alike. A freed object counts as written:
  * its line, whether the allocator touches it or not.
+ *
+ * No thing stands for what sanitizers are told of locks, operations, interrupts:
+ * they keep that by thread, by CPU, or by what has a line. lockdep's graph of all
+ * locks only grows, and is judged as a whole: two orders come to the same graph,
+ * though the report may name another of its edges first.
  *
  * Lines are numbered in the order of their first use since power-on. That is
  * the same number in every run that has begun in the same way, and only in
@@ -44,6 +53,7 @@ const IRQ = 1 << 1;
 const TLB = 1 << 9;
 const ALL_TLBS = 0xff << 9;
 const SHARED = 1 << 17;
+const RCU = 1 << 18;
 
 /** What one transition has touched. */
 export interface Footprint {
@@ -225,15 +235,23 @@ export class FootprintRecorder implements Sanitizer {
   }
 
   objectFreed(_t: Thread, _cache: AnyCache, obj: SlabObject): void {
-    this.wrote(obj.line);
+    this.#wroteObject(obj);
   }
 
-  rcuQueued(_t: Thread, { owner }: RcuHead<unknown>): void {
-    if (isSlabObject(owner)) this.wrote(owner.line);
+  rcuQueued(_t: Thread, head: RcuHead<unknown>): void {
+    this.#rcuCallback(head);
   }
 
-  rcuCalled(_t: Thread, { owner }: RcuHead<unknown>): void {
-    if (isSlabObject(owner)) this.wrote(owner.line);
+  rcuCalled(_t: Thread, head: RcuHead<unknown>): void {
+    this.#rcuCallback(head);
+  }
+
+  rcuReadLock(): void {
+    if (this.#watched) this.#thingsRead |= RCU;
+  }
+
+  rcuReadUnlock(): void {
+    if (this.#watched) this.#thingsRead |= RCU;
   }
 
   pageAllocated(): void {
@@ -248,8 +266,16 @@ export class FootprintRecorder implements Sanitizer {
     this.#event();
   }
 
+  ramMapped(): void {
+    this.#told();
+  }
+
   unmapped(): void {
     this.#event();
+  }
+
+  unmapDone(): void {
+    this.#told();
   }
 
   aliasesBegin(): void {
@@ -268,6 +294,14 @@ export class FootprintRecorder implements Sanitizer {
     this.#event();
   }
 
+  roomWanted(): void {
+    this.#told();
+  }
+
+  roomRefused(): void {
+    this.#told();
+  }
+
   areaInserted(): void {
     this.#event();
   }
@@ -276,11 +310,44 @@ export class FootprintRecorder implements Sanitizer {
     this.#event();
   }
 
+  areaTaken(): void {
+    this.#told();
+  }
+
   areaRemoved(): void {
     this.#event();
   }
 
+  vmListed(): void {
+    this.#told();
+  }
+
+  vmUnlisted(): void {
+    this.#told();
+  }
+
+  blockMade(): void {
+    this.#told();
+  }
+
   // Inside.
+
+  /** Sanitizers, if there are any, are told something that they judge by its order. */
+  #told(): void {
+    if (this.#watched) this.#event();
+  }
+
+  #rcuCallback({ owner }: RcuHead<unknown>): void {
+    if (this.#watched) this.#thingsWritten |= RCU;
+    if (isSlabObject(owner)) this.#wroteObject(owner);
+  }
+
+  /** By its place: its own fields are the user's, or nobody's, and kasan guards them. */
+  #wroteObject({ _slab: slab, _index: index }: SlabObject): void {
+    if (slab === null) return;
+    const paddr = slab.mem + index * slab.cache.layout.size;
+    this.wrote(this.#machine!.machine.lineAt(paddr));
+  }
 
   #event(): void {
     this.#thingsWritten |= EVENTS;

@@ -64,6 +64,7 @@ import { tick_init } from "../../kernel/tick.ts";
 import { init_timers } from "../../kernel/timer.ts";
 import type { Chooser } from "./chooser.ts";
 import { Driver, Endless } from "./driver.ts";
+import { endGracePeriod, exchange } from "./moves.ts";
 
 /** What a machine is made of. */
 export interface ExploreOptions {
@@ -175,7 +176,7 @@ export class ExploreMachine {
     const { driver, k, machine } = this;
     for (let tries = 0; k.rcu.backlog > 0 && tries < 8; tries++) {
       driver.begin(null);
-      driver.endGracePeriod();
+      endGracePeriod(k);
       for (const cpu of machine.engine.cpus) cpu.timerAt = cpu.clock;
       for (const cpu of machine.engine.cpus) cpu.refreshNextIrq();
       for (const cpu of machine.engine.cpus) machine.engine.reschedule(cpu);
@@ -194,7 +195,7 @@ export class ExploreMachine {
     const { cpus } = this.machine.engine;
     for (let i = 0; i < cpus.length; i++) {
       const on = this.#tasks[i].cpu;
-      if (on.id !== i) this.driver.exchange(cpus[i], on);
+      if (on.id !== i) exchange(this.k, cpus[i], on);
     }
   }
 

@@ -3,6 +3,7 @@ import type { Cpu } from "../../arch/sim/cpu.ts";
 import type { Chooser } from "./chooser.ts";
 import type { Driver } from "./driver.ts";
 import { EventKind, type ScheduleEvent } from "./event.ts";
+import { canRun } from "./moves.ts";
 
 /**
  * See the file's head. Decisions that cannot be carried out, as in a schedule
@@ -62,19 +63,19 @@ export class Replay implements Chooser {
     if (event === undefined || event.at > d.step) return null;
     if (event.kind !== EventKind.SWITCH) return null;
     const cpu = d.k.machine.engine.cpus[event.a];
-    if (cpu === undefined || !d.canRun(cpu)) return null;
+    if (cpu === undefined || !canRun(cpu)) return null;
     this.#next++;
     this.#setDue();
     return cpu;
   }
 
-  fails(d: Driver): boolean {
+  /** By the request's number: several may be made between two operations. */
+  fails(_d: Driver, request: number): boolean {
     const failures = this.#failures;
     let i = this.#nextFailure;
-    while (i < failures.length && failures[i].at < d.step) i++;
-    const fails = i < failures.length && failures[i].at === d.step;
-    this.#nextFailure = fails ? i + 1 : i;
-    return fails;
+    while (i < failures.length && failures[i].a < request) i++;
+    this.#nextFailure = i;
+    return i < failures.length && failures[i].a === request;
   }
 
   #setDue(): void {

@@ -270,7 +270,7 @@ function describeEvent(event: ScheduleEvent): string {
       case EventKind.EVICT:
         return `CPU ${a} loses its translation of page ${b}`;
       default:
-        return "the allocation under way fails";
+        return `request ${a} for memory fails`;
     }
   })();
   return `${words} (${text})`;
