@@ -15,6 +15,8 @@ const DRAWS = 2;
 const UNKNOWN = 16;
 /** How much of what a program reached is remembered. */
 const REMEMBERED = 8;
+/** An entry's rarity is looked up every so many times that it is drawn: it changes slowly, and looking is what choosing costs. */
+const REFRESH = 4;
 
 /** One program. */
 export interface CorpusEntry {
@@ -26,9 +28,13 @@ export interface CorpusEntry {
   readonly reached: Uint16Array;
 }
 
-/** An entry, and how often it has been chosen. */
+/** An entry, and how it has fared. */
 interface Kept extends CorpusEntry {
+  /** How often it has been chosen, and drawn. */
   chosen: number;
+  drawn: number;
+  /** Rounds that reached the rarest of what it did, up to 255, when last looked up. */
+  rarest: number;
 }
 
 /** See the file's head. */
@@ -72,7 +78,15 @@ export class Corpus {
     const { map } = this.coverage;
     const rarest = reached.toSorted((a, b) => map[a] - map[b] || a - b)
       .slice(0, REMEMBERED);
-    this.#entries.push({ program, policy, seed, reached: rarest, chosen: 0 });
+    this.#entries.push({
+      program,
+      policy,
+      seed,
+      reached: rarest,
+      chosen: 0,
+      drawn: 0,
+      rarest: rarest.length === 0 ? UNKNOWN : map[rarest[0]],
+    });
     if (this.#entries.length > this.capacity) this.#drop();
   }
 
@@ -131,32 +145,35 @@ export class Corpus {
 
   /** Low = rare, and seldom chosen. */
   #score(entry: Kept): number {
-    return this.#rarest(entry) * (1 + entry.chosen);
+    if (entry.drawn++ % REFRESH === 0) this.#lookUp(entry);
+    return entry.rarest * (1 + entry.chosen);
   }
 
-  /** Rounds that reached the rarest of what `entry` did, up to 255. */
-  #rarest({ reached }: CorpusEntry): number {
+  #lookUp(entry: Kept): void {
     const { map } = this.coverage;
-    if (reached.length === 0) return UNKNOWN;
+    const { reached } = entry;
+    if (reached.length === 0) return;
     let rarest = 255;
     for (let i = 0; i < reached.length; i++) {
       const rounds = map[reached[i]];
       if (rounds < rarest) rarest = rounds;
     }
-    return rarest;
+    entry.rarest = rarest;
   }
 
+  /** The newest stays. */
   #drop(): void {
+    const entries = this.#entries;
     let worst = 0;
     let most = -1;
-    for (let i = 0; i < this.#entries.length - 1; i++) {
-      const rounds = this.#rarest(this.#entries[i]);
-      if (rounds > most) {
+    for (let i = 0; i < entries.length - 1; i++) {
+      const { rarest } = entries[i];
+      if (rarest > most) {
         worst = i;
-        most = rounds;
+        most = rarest;
       }
     }
-    const [dropped] = this.#entries.splice(worst, 1);
+    const [dropped] = entries.splice(worst, 1);
     this.#texts.delete(formatProgram(dropped.program));
   }
 }

@@ -31,7 +31,7 @@ const SAME_SLOT = 2;
 
 /** What a program favours. */
 interface Mood {
-  /** Weight of each kind, in the order of {@linkcode CallKind}. */
+  /** Each kind as often as it is favoured. */
   readonly kinds: readonly number[];
   /** Sizes to choose from, pages. */
   readonly sizes: readonly number[];
@@ -39,20 +39,20 @@ interface Mood {
 
 const MOODS: readonly Mood[] = [
   { // small mappings in blocks
-    //      M  V  R  B  A  N  F  D  T  L  K  U  P  C
-    kinds: [1, 1, 8, 7, 0, 0, 9, 0, 4, 1, 1, 5, 1, 1],
+    //               M  V  R  B  A  N  F  D  T  L  K  U  P  C
+    kinds: weighted([1, 1, 8, 7, 0, 0, 9, 0, 4, 1, 1, 5, 1, 1]),
     sizes: [1, 1, 1, 2, 2, 3, 4, 4],
   },
   { // areas
-    kinds: [5, 5, 2, 0, 2, 3, 8, 0, 4, 2, 3, 3, 1, 1],
+    kinds: weighted([5, 5, 2, 0, 2, 3, 8, 0, 4, 2, 3, 3, 1, 1]),
     sizes: [1, 1, 1, 2, 2, 3, 4, 6],
   },
   { // until addresses run out
-    kinds: [1, 4, 6, 1, 6, 4, 5, 0, 2, 1, 1, 1, 0, 0],
+    kinds: weighted([1, 4, 6, 1, 6, 4, 5, 0, 2, 1, 1, 1, 0, 0]),
     sizes: [2, 4, 5, 6, 7, 8, 12, 16],
   },
   { // a little of everything
-    kinds: [3, 3, 5, 1, 2, 2, 8, 0, 4, 2, 2, 3, 1, 1],
+    kinds: weighted([3, 3, 5, 1, 2, 2, 8, 0, 4, 2, 2, 3, 1, 1]),
     sizes: [1, 1, 2, 2, 3, 4, 5, 8],
   },
 ];
@@ -111,7 +111,9 @@ function randomCall(
   slots: readonly number[],
 ): Call {
   const odd = rng.below(ODD_FREE) === 0;
-  const kind = odd ? CallKind.FREE_TWICE : weighted(rng, mood.kinds);
+  const kind = odd
+    ? CallKind.FREE_TWICE
+    : mood.kinds[rng.below(mood.kinds.length)];
   if (kind >= CallKind.FLUSH) {
     return { kind, slot: 0, n: kind === CallKind.FLUSH ? 0 : rng.below(SLOTS) };
   }
@@ -131,16 +133,13 @@ function again(
   if (last === undefined || !usesSlot(call.kind) || !usesSlot(last.kind)) {
     return call;
   }
-  return rng.below(SAME_SLOT) === 0 ? { ...call, slot: last.slot } : call;
+  if (rng.below(SAME_SLOT) > 0) return call;
+  return { kind: call.kind, slot: last.slot, n: call.n };
 }
 
-function weighted(rng: Rng, weights: readonly number[]): number {
-  let sum = 0;
-  for (const weight of weights) sum += weight;
-  let at = rng.below(sum);
-  let i = 0;
-  while ((at -= weights[i]) >= 0) i++;
-  return i;
+/** Each kind as often as `weights` says, in the order of {@linkcode CallKind}. */
+function weighted(weights: readonly number[]): number[] {
+  return weights.flatMap((weight, kind) => new Array(weight).fill(kind));
 }
 
 function randomN(rng: Rng, kind: number, { sizes }: Mood): number {
@@ -170,7 +169,7 @@ function randomN(rng: Rng, kind: number, { sizes }: Mood): number {
 
 /** `program` with one or a few random changes. */
 export function mutate(rng: Rng, program: Program): Program {
-  const tasks = program.tasks.map((calls) => [...calls]);
+  const tasks = program.tasks.map((calls) => calls.slice());
   for (let count = 1 + rng.below(3); count > 0; count--) change(rng, tasks);
   return { early: program.early, tasks };
 }
@@ -210,20 +209,26 @@ function change(rng: Rng, tasks: Call[][]): void {
     }
     case 6: // another slot
       if (calls.length > 0 && calls[at].kind < CallKind.FLUSH) {
-        calls[at] = { ...calls[at], slot: rng.below(SLOTS) };
+        const { kind, n } = calls[at];
+        calls[at] = { kind, slot: rng.below(SLOTS), n };
       }
       return;
     default: // another number
       if (calls.length > 0) {
-        calls[at] = { ...calls[at], n: changedN(rng, calls[at].n) };
+        const { kind, slot, n } = calls[at];
+        calls[at] = { kind, slot, n: changedN(rng, n) };
       }
   }
 }
 
+/** Slots that calls of `tasks` are on, one for each. */
 function slotsOf(rng: Rng, tasks: readonly Call[][]): number[] {
-  const slots = tasks.flatMap((calls) =>
-    calls.filter(({ kind }) => kind < CallKind.FLUSH).map(({ slot }) => slot)
-  );
+  const slots: number[] = [];
+  for (const calls of tasks) {
+    for (const { kind, slot } of calls) {
+      if (kind < CallKind.FLUSH) slots.push(slot);
+    }
+  }
   return slots.length === 0 ? ownSlots(rng) : slots;
 }
 

@@ -61,18 +61,26 @@ export function* perform(t: Thread, w: World, call: Call): Steps {
     case CallKind.RECYCLE:
       yield* recycle(t, w, n);
       break;
+    case CallKind.TOUCH:
+    case CallKind.LOOKUP:
+      if (slot.busy || slot.mappings.length === 0) break;
+      slot.users++;
+      if (kind === CallKind.TOUCH) yield* touch(t, w, slot, n);
+      else yield* lookup(t, slot.mappings[0]);
+      slot.users--;
+      break;
     default:
-      if (slot.busy) break;
+      if (slot.busy || slot.users > 0) break;
       slot.busy = true;
-      yield* perform_on(t, w, slot, kind, n);
+      yield* change(t, w, slot, kind, n);
       slot.busy = false;
   }
   w.machine.shared();
   leave(t);
 }
 
-/** {@linkcode perform} on a slot that has been claimed. */
-function* perform_on(
+/** Changes what a slot holds that has been claimed. */
+function* change(
   t: Thread,
   w: World,
   slot: Slot,
@@ -92,17 +100,7 @@ function* perform_on(
     return;
   }
   if (!full) return;
-  switch (kind) {
-    case CallKind.FREE:
-      yield* empty_slot(t, w, slot, n === 0 ? Infinity : n);
-      break;
-    case CallKind.FREE_TWICE:
-      yield* free_twice(t, w, slot);
-      break;
-    case CallKind.TOUCH:
-      yield* touch(t, w, slot, n);
-      break;
-    default:
-      yield* lookup(t, slot.mappings[0]);
-  }
+  if (kind === CallKind.FREE) {
+    yield* empty_slot(t, w, slot, n === 0 ? Infinity : n);
+  } else yield* free_twice(t, w, slot);
 }

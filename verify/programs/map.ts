@@ -24,6 +24,8 @@ import type { World } from "./world.ts";
 
 /** Pages that a huge request is given: it cannot be served. */
 const HUGE_PAGES = 8;
+/** From the first page of a slot to that of the next: few slots at work share pages by chance, all do when they hold much. */
+const SLOT_STRIDE = 3;
 /** Eighths of vmalloc space that RANGE looks in. */
 const RANGE_EIGHTHS = 2;
 
@@ -115,13 +117,18 @@ function* map_range(t: Thread, w: World, slot: Slot, n: number): Steps {
   add(t, w, slot, { kind: CallKind.RANGE, addr, count, pages, vm });
 }
 
-/** Pages of the pool for a mapping of size `n`, the same one more than once if it is large. Claimed ones are left out. */
+/**
+ * Pages of the pool for a mapping of size `n`, the same one more than once if it
+ * is large. Claimed ones are left out. Which ones follows from the slot and from
+ * what is mapped now, not from what was before: so that a case goes on failing
+ * when rounds that do not matter are cut from it.
+ */
 function pool_pages(w: World, slot: Slot, n: number): PoolPage[] {
   w.machine.shared();
   const { pool } = w;
   const pages: PoolPage[] = [];
   const count = n < HUGE ? n : HUGE_PAGES;
-  let at = slot.number + w.takers;
+  let at = slot.number * SLOT_STRIDE + w.live;
   for (let tries = 0; pages.length < count; at++) {
     const page = pool[at % pool.length];
     if (page.claimed && tries++ < pool.length) continue;
@@ -141,6 +148,7 @@ function add(t: Thread, w: World, slot: Slot, m: Mapping): void {
   check_room(t, w, m.addr, m.count, t.k.vmalloc);
   check_pages(t, m);
   slot.mappings.push(m);
+  w.live++;
   slot.lastAddr = m.addr;
   slot.lastCount = m.count;
 }
@@ -154,6 +162,7 @@ export function* empty_slot(
 ): Steps {
   for (; count > 0 && mappings.length > 0; count--) {
     const m = mappings.shift()!;
+    w.live--;
     check_pages(t, m);
     yield* give_back(t, m);
     unuse(w, m.pages); // not before: until it returns, the mapping may be there

@@ -6,8 +6,10 @@ import type { VmStruct } from "../../kernel/mm/vm_struct.ts";
 export class PoolPage {
   /** Live mappings of it. */
   mapped = 0;
-  /** Whether a task is at it. */
+  /** Whether a task changes it, or what it contains. */
   claimed = false;
+  /** Tasks that read it: nobody claims it meanwhile. */
+  readers = 0;
   /** Word at its start; -1 = whatever it was when it came. */
   value = -1;
 
@@ -30,8 +32,10 @@ export interface Mapping {
 /** What programs know by a number. */
 export class Slot {
   readonly mappings: Mapping[] = [];
-  /** Whether a task is at it. */
+  /** Whether a task changes what it holds. */
   busy = false;
+  /** Tasks that use what it holds: nobody changes it meanwhile. */
+  users = 0;
   /** Where something was mapped last; 0 = never. */
   lastAddr = 0;
   lastCount = 0;

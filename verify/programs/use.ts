@@ -19,7 +19,11 @@ const WORD = 4;
 /** Words are below this, so that none is taken for the mark of an unknown one. */
 const VALUES = 2 ** 31;
 
-/** Reads or writes a word through the first mapping of a slot, or another one of it. */
+/**
+ * Reads or writes a word through the first mapping of a slot, or another one of
+ * it. Several tasks may read a page at a time, through one mapping or several;
+ * who writes one is alone at it.
+ */
 export function* touch(
   t: Thread,
   w: World,
@@ -32,18 +36,20 @@ export function* touch(
   const at = index % m.pages.length;
   const p = m.pages[at];
   if (p.claimed) return;
-  p.claimed = true;
   const addr = m.addr + at * t.k.vmalloc.page_size;
-  if (n % 2 === 1) {
+  if (n % 2 === 0) {
+    p.readers++;
+    const value = yield* vload(t, addr, WORD);
+    check_word(t, p, value, "read through a mapping", addr);
+    p.readers--;
+  } else if (p.readers === 0) {
+    p.claimed = true;
     const value = next_value(w);
     yield* vstore(t, addr, WORD, value);
     p.value = value;
     check_word(t, p, direct(t, p), "written through a mapping", addr);
-  } else {
-    const value = yield* vload(t, addr, WORD);
-    check_word(t, p, value, "read through a mapping", addr);
+    p.claimed = false;
   }
-  p.claimed = false;
 }
 
 function next_value(w: World): number {

@@ -2,9 +2,10 @@
  * What the tasks of one machine share, from round to round: slots that hold
  * mappings, and a pool of pages to map.
  *
- * Tasks claim slots and pages in plain code, which nothing interrupts: one that
- * is busy is left alone by all others. So no two tasks use a mapping or write a
- * page at a time, and what a page contains is known.
+ * Tasks claim slots and pages in plain code, which nothing interrupts. Several may
+ * use what a slot holds at a time, and read one page; who fills or empties a slot,
+ * or writes a page, is alone at it: others leave it alone. So no mapping goes away
+ * under who uses it, and what a page contains is known.
  */
 import type { Steps } from "../../arch/asm.ts";
 import { GFP_KERNEL } from "../../kernel/mm/gfp.ts";
@@ -45,6 +46,8 @@ export class World {
   /** Calls under way that may be given addresses, and all that ever began. */
   takersUnderWay = 0;
   takers = 0;
+  /** Mappings that slots hold. */
+  live = 0;
   /** Where vread() copies to: nobody looks at it. */
   readonly buffer: Uint8Array = new Uint8Array(4);
   /** Value of the last write. */
