@@ -67,7 +67,7 @@ import {
 } from "./dfs_point.ts";
 import type { Driver } from "./driver.ts";
 import type { ScheduleEvent } from "./event.ts";
-import { FootprintRecorder } from "./footprint.ts";
+import { FootprintRecorder } from "./footprint_recorder.ts";
 import {
   ExploreMachine,
   type ExploreOptions,

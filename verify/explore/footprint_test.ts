@@ -3,7 +3,8 @@ import type { Steps } from "../../arch/asm.ts";
 import { vfree } from "../../kernel/mm/vfree.ts";
 import { vmalloc } from "../../kernel/mm/vmalloc.ts";
 import type { Thread } from "../../kernel/thread.ts";
-import { dependent, type Footprint, FootprintRecorder } from "./footprint.ts";
+import { dependent, type Footprint } from "./footprint.ts";
+import { FootprintRecorder } from "./footprint_recorder.ts";
 import { ExploreMachine } from "./machine.ts";
 import { RuleChooser } from "./rule.ts";
 

@@ -18,53 +18,23 @@ import {
 } from "../../arch/asm.ts";
 import { Machine, type MachineOptions } from "../../arch/hw/machine.ts";
 import { PageFault } from "../../arch/hw/mmu.ts";
-import { parseVaddr } from "../../arch/hw/pte.ts";
 import { generic } from "../../arch/hw/presets/generic.ts";
 import type { MachineSpec } from "../../arch/hw/spec.ts";
 import { StackOverflow } from "../../arch/sim/context.ts";
 import { Deadlock } from "../../arch/sim/engine.ts";
 import { KernelBug } from "../../kernel/bug.ts";
-import { boot_cpu_init } from "../../kernel/cpumask.ts";
-import { init_IRQ } from "../../kernel/irq.ts";
 import { RESCHEDULE_VECTOR } from "../../kernel/irq_vectors.ts";
 import { Kernel } from "../../kernel/kernel.ts";
 import { ListPoisonError } from "../../kernel/lib/list.ts";
-import {
-  fork_thread,
-  kthread_bind,
-  kthread_create,
-} from "../../kernel/kthread.ts";
-import { setup_bootmem_allocator } from "../../kernel/mm/bootmem.ts";
-import { do_page_fault } from "../../kernel/mm/fault.ts";
-import { init_memory_mapping } from "../../kernel/mm/init.ts";
-import {
-  build_all_zonelists,
-  mem_init,
-  page_alloc_init,
-} from "../../kernel/mm/page_init.ts";
-import { setup_per_cpu_pageset } from "../../kernel/mm/percpu_pages.ts";
-import { kmem_cache_init } from "../../kernel/mm/slab.ts";
 import type { VmapLayerFactory } from "../../kernel/mm/vmap_layer.ts";
-import { vmalloc_init } from "../../kernel/mm/vmalloc.ts";
 import { DEFAULT_PARAMS, type KernelParams } from "../../kernel/params.ts";
 import { Printk } from "../../kernel/printk.ts";
-import { rcu_init, rcu_qsctr_inc } from "../../kernel/rcu.ts";
-import { sanitize } from "../../kernel/sanitizers/index.ts";
-import { cpu_idle } from "../../kernel/sched/idle.ts";
-import {
-  init_idle,
-  sched_init,
-  set_rq_online,
-} from "../../kernel/sched/sched.ts";
-import { wake_up_process } from "../../kernel/sched/wakeup.ts";
-import { smp_call_init } from "../../kernel/smp.ts";
-import { softirq_init } from "../../kernel/softirq.ts";
+import { rcu_qsctr_inc } from "../../kernel/rcu.ts";
 import { Thread } from "../../kernel/thread.ts";
-import { tick_init } from "../../kernel/tick.ts";
-import { init_timers } from "../../kernel/timer.ts";
 import type { Chooser } from "./chooser.ts";
 import { Driver, Endless } from "./driver.ts";
 import { endGracePeriod, exchange } from "./moves.ts";
+import { startKernel } from "./start_kernel.ts";
 
 /** What a machine is made of. */
 export interface ExploreOptions {
@@ -252,77 +222,15 @@ export class ExploreMachine {
     driver.k = k;
     engine.observer = driver;
     const t = new Thread(k, "swapper", false);
-    t.gen = this.#start_kernel(t)[Symbol.iterator]();
+    const { options } = this;
+    const steps = startKernel(t, options, (p) => this.#task(p), this.#tasks);
+    t.gen = steps[Symbol.iterator]();
     engine.start(engine.cpus[0], t, 0);
     try {
       engine.run();
     } catch (error) {
       this.#dead = true;
       throw this.#asBug(error);
-    }
-  }
-
-  *#start_kernel(t: Thread): Steps {
-    const { k, options } = this;
-    local_irq_disable(t);
-    boot_cpu_init(t);
-    sched_init(t);
-    rcu_init(t);
-    init_IRQ(t);
-    init_timers(t);
-    softirq_init(t);
-    tick_init(t);
-    smp_call_init(t);
-    k.machine.mmu.onFault = (c, vaddr, write, reason) =>
-      do_page_fault(c as Thread, vaddr, write, reason);
-    setup_bootmem_allocator(t);
-    yield* init_memory_mapping(t);
-    build_all_zonelists(t);
-    page_alloc_init(t);
-    const { mmu, spec } = k.machine;
-    const start = parseVaddr(mmu.format, spec.layout.vmallocStart);
-    const bytes = (options.pages ?? 64) * k.machine.memory.pageBytes;
-    k.vmalloc_range = { start, end: start + bytes };
-    if (options.layers !== undefined) k.vmap_layers = options.layers;
-    if (options.sanitize !== undefined) sanitize(k, options.sanitize);
-    const early = options.early?.(t);
-    if (early !== undefined) yield* early;
-    vmalloc_init(t);
-    yield* mem_init(t);
-    kmem_cache_init(t);
-    setup_per_cpu_pageset(t);
-    yield* this.#start_cpus(t);
-    local_irq_enable(t);
-    yield* cpu_idle(t);
-  }
-
-  /** Brings the other CPUs up, without the time that this takes; each gets its task. */
-  *#start_cpus(t: Thread): Steps {
-    const { k } = this;
-    const { engine } = this.machine;
-    for (const cpu of engine.cpus) {
-      if (cpu.id === 0) continue;
-      const idle = fork_thread(t, "swapper");
-      init_idle(idle, cpu.id);
-      set_rq_online(t, cpu.id);
-      k.cpu_online.set(cpu.id);
-      idle.gen = idleLoop(idle)[Symbol.iterator]();
-    }
-    for (const cpu of engine.cpus) {
-      const p = yield* kthread_create(
-        t,
-        (p) => this.#task(p),
-        `task/${cpu.id}`,
-      );
-      kthread_bind(p, cpu.id);
-      yield* wake_up_process(t, p);
-      this.#tasks.push(p);
-    }
-    for (const { id } of engine.cpus) {
-      const { idle } = k.sched.rqs[id];
-      if (id === 0) continue;
-      engine.start(engine.cpus[id], idle, t.cpu.clock);
-      k.sanitizers?.cpuStarted(t, id);
     }
   }
 
@@ -342,11 +250,6 @@ export class ExploreMachine {
       this.#work[id] = null;
     }
   }
-}
-
-function* idleLoop(t: Thread): Steps<never> {
-  local_irq_enable(t);
-  return yield* cpu_idle(t);
 }
 
 /** One socket of Opteron cores with TLBs of a few entries. */
