@@ -13,6 +13,7 @@ import { DEFAULT_PARAMS, type KernelParams } from "../kernel/params.ts";
 import { Printk } from "../kernel/printk.ts";
 import { sanitize } from "../kernel/sanitizers/index.ts";
 import { Thread } from "../kernel/thread.ts";
+import { msleep } from "../kernel/timer.ts";
 import { HostDoor, type HostJob, type Initcall } from "./host_door.ts";
 import {
   type Counters,
@@ -29,6 +30,9 @@ import type { BootStep } from "./step.ts";
 
 /** A CPU that waits this long in one spin is locked up, virtual seconds. */
 const LOCKUP_SECONDS = 10;
+/** What is under way is looked for so often at most, so far apart, ms. */
+const REST_TRIES = 100;
+const REST_MS = 10;
 
 /** What to boot. */
 export interface BootOptions {
@@ -105,6 +109,63 @@ export class BootedMachine {
       throw error;
     }
     return job.result as T;
+  }
+
+  /**
+   * Lets the machine come to rest, and has the sanitizers look at whole
+   * structures then: for leaks, for areas, blocks and counters that do not add
+   * up. For the end of a run: it takes virtual time. Without sanitizers it does
+   * nothing.
+   *
+   * @throws {KernelBug} What a sanitizer finds ({@linkcode SanitizerReport}),
+   * or an oops on the way. The machine is dead then.
+   * @throws {TypeError} If the machine does not come to rest, as threads of
+   * one's own go on.
+   *
+   * @example
+   * ```ts
+   * import { boot, SanitizerReport, vmalloc } from "@vmaplab/vmaplab";
+   * import { assertThrows } from "@std/assert";
+   *
+   * const machine = boot({ sanitize: ["kasan", "areas"] });
+   * machine.run((t) => vmalloc(t, 4096)); // on vmlist: still somebody's
+   * machine.checkQuiet();
+   * machine.kernel.vmalloc.vmlist = null; // nobody can free it now
+   * assertThrows(() => machine.checkQuiet(), SanitizerReport);
+   * ```
+   */
+  checkQuiet(): void {
+    if (this.#end !== null) throw this.#end;
+    const { sanitizers } = this.kernel;
+    if (sanitizers === null) return;
+    let pid1: Thread | null = null;
+    for (let tries = 0; pid1 === null || !this.#atRest(pid1); tries++) {
+      if (tries === REST_TRIES) {
+        throw new TypeError(
+          "Cannot check the machine as it does not come to rest: threads go on",
+        );
+      }
+      pid1 = this.run(function* (t) {
+        yield* msleep(t, REST_MS);
+        return t;
+      });
+    }
+    try {
+      sanitizers.quiet(pid1, this.kernel);
+    } catch (error) {
+      this.#end = error as Error;
+      throw error;
+    }
+  }
+
+  /** Whether nobody runs but `pid1`, which waits for the host; and no interrupt is being handled. */
+  #atRest(pid1: Thread): boolean {
+    for (const thread of this.kernel.sched.threads) {
+      if (thread.on_rq && thread !== pid1) return false;
+    }
+    return this.machine.engine.cpus.every(({ top }) =>
+      top === null || top.below === null
+    );
   }
 
   /** The kernel log, a line each, with time stamps. */

@@ -77,6 +77,7 @@ export function eachMachine<Run extends AnyRun>(
       const run = measure(booted, layer, threads, onShare);
       runs.push(withInjected(run, booted));
       if (done === 0) dmesg = booted.dmesg();
+      booted.checkQuiet();
     }
   }
   options.onProgress?.(total, total, "done");

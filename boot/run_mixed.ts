@@ -116,8 +116,7 @@ export function runMixed(options: MixedOptions): BootResult<MixedRun> {
   options.onProgress?.(0, 1, workload);
   if (options.insmod !== undefined) insmod(booted, options.insmod);
   const run = measure(booted, options, makers);
-  options.onProgress?.(1, 1, workload);
-  return {
+  const result: BootResult<MixedRun> = {
     schema: RESULT_SCHEMA,
     machine: machineResult(spec, params),
     seed: params.seed,
@@ -125,6 +124,9 @@ export function runMixed(options: MixedOptions): BootResult<MixedRun> {
     dmesg: booted.dmesg(),
     runs: [withInjected(run, booted)],
   };
+  booted.checkQuiet();
+  options.onProgress?.(1, 1, workload);
+  return result;
 }
 
 /** The parts of each run, on any machine; those that a machine cannot run say so. */
@@ -253,6 +255,7 @@ function measure(
     leaked_areas,
   };
   if (leaked_pages === 0 && leaked_areas === 0) return run;
+  booted.checkQuiet(); // which can say whose they are
   throw new WorkloadError(
     `Cannot finish the run as not everything was given back: ${leaked_pages} pages, ${leaked_areas} areas`,
     booted.dmesg(),

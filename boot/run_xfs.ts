@@ -247,7 +247,9 @@ function directoriesOf(options: XfsLargeDirOptions): ListedDirectory[] {
     live = true;
     holdFaults(booted.kernel);
     const what = `list ${JSON.stringify(path)}`;
-    return withDisk(booted, options, what, (t) => list_tree(t, top));
+    const found = withDisk(booted, options, what, (t) => list_tree(t, top));
+    booted.checkQuiet();
+    return found;
   };
   const found = (directories ?? list()).filter((dir) =>
     isBelow(dir.path, top) && dir.entries.some(isTarget)

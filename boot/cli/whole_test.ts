@@ -1,8 +1,11 @@
 /** The command line with a real machine behind it, in this process. */
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import { eachMachine } from "../each_machine.ts";
+import { get_vm_area } from "../../kernel/mm/vmalloc.ts";
+import { VM_MAP } from "../../kernel/mm/vm_struct.ts";
 import { FakeIo } from "./_fake_io.ts";
 import { run } from "./command.ts";
-import { RUNNERS } from "./workloads.ts";
+import { RUNNERS, type Runners } from "./workloads.ts";
 
 Deno.test("run() boots both layers, and prints the same bytes twice", async () => {
   for (const format of ["text", "json", "csv"]) {
@@ -79,4 +82,32 @@ Deno.test("run() ends with what a sanitizer found: both stacks, the seed, exit c
   );
   assertStringIncludes(io.stderr, headline);
   assertEquals(io.stderr.trimEnd().split("\n").length, 1);
+});
+
+Deno.test("run() ends with what sanitizers find when the run is over: a leak, areas that do not add up", async () => {
+  const headlines: Readonly<Record<string, string>> = {
+    kasan: "BUG: KASAN: memory leak: vm_struct",
+    areas: "BUG: vmap: inconsistent: ",
+  };
+  for (const [name, headline] of Object.entries(headlines)) {
+    for (const layer of ["vmlist", "rewrite"]) {
+      const runners: Runners = {
+        ...RUNNERS,
+        none: (options) =>
+          eachMachine(options, (booted, vmap) => {
+            booted.run((t) => get_vm_area(t, 4096, VM_MAP));
+            const { vmalloc } = booted.kernel;
+            if (name === "areas") vmalloc.vmlist!.addr += 8192;
+            else vmalloc.vmlist = null; // what was there is nobody's
+            return { workload: "none", vmap, modules: [] };
+          }),
+      };
+      const args = ["--workload=none", `--vmap=${layer}`, "--cpus=2"];
+      const io = new FakeIo();
+      assertEquals(await run(args, io, runners), 0, io.stderr);
+      const watched = [...args, `--sanitize=${name}`];
+      assertEquals(await run(watched, io, runners), 1, `${name}, ${layer}`);
+      assertStringIncludes(io.stderr, headline);
+    }
+  }
 });
