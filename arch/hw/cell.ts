@@ -34,11 +34,6 @@ export class Cell<T = number> {
   /** Who holds what this cell guards. */
   holder: Holder | null = null;
   /**
-   * Whether it is a static variable of C's, which no object takes along from CPU
-   * to CPU: the race sanitizer then wants a lock that all its users hold.
-   */
-  isStatic = false;
-  /**
    * What a sanitizer remembers of it.
    *
    * @internal

@@ -63,7 +63,10 @@ export class RewriteLayer extends AreaLayer<VmapArea> {
   /** Set by init. */
   state!: RewriteState;
   /** A13: __get_vm_area_node()'s pointer, if it is static. */
-  readonly #static_va: Cell<VmapArea | null> = static_pointer();
+  readonly #static_va: Cell<VmapArea | null> = new Cell<VmapArea | null>(
+    "va",
+    null,
+  );
 
   init(_t: Thread): void {
     this.state = new RewriteState(this.k);
@@ -348,11 +351,4 @@ export class RewriteLayer extends AreaLayer<VmapArea> {
     if (queued.size > 0) found.push("a queued block is not in the tree");
     return found;
   }
-}
-
-/** `static struct vmap_area *va` of the posted __get_vm_area_node(). */
-function static_pointer(): Cell<VmapArea | null> {
-  const va = new Cell<VmapArea | null>("va", null);
-  va.isStatic = true;
-  return va;
 }

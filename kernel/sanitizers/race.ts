@@ -19,8 +19,6 @@
  * grace period of its lock and its cells. call_rcu()'s callback runs on the CPU
  * that asked.
  *
- * Static variables have a rule of their own besides: see race_static.ts.
- *
  * The clocks are one a CPU, not one a thread: what one CPU does is ordered, by
  * switches and by interrupts, which begin and end on top of what they interrupt.
  * A thread that moves takes along what it knew when it left.
@@ -45,7 +43,6 @@ import {
   ThreadShadow,
   type VectorClock,
 } from "./race_shadow.ts";
-import { StaticShadow } from "./race_static.ts";
 import { LockMode, type Sanitizer } from "./sanitizer.ts";
 
 /** See the file's head. */
@@ -81,7 +78,6 @@ export class RaceSanitizer implements Sanitizer {
       case OpKind.STORE: {
         const cell = place as Cell<unknown>;
         this.#access(t, kind, cell, kind === OpKind.STORE);
-        if (cell.isStatic) this.#static(t, kind, cell);
         break;
       }
       case OpKind.READ_ONCE:
@@ -185,10 +181,6 @@ export class RaceSanitizer implements Sanitizer {
   }
 
   lockTaken(t: Thread, lock: LockOwner, mode: LockMode): void {
-    if (!isShared(mode)) {
-      const holder = this.#thread(t);
-      holder.locks[holder.nrLocks++] = lock;
-    }
     const shadow = lock.shadow as LockShadow | null;
     if (shadow === null || shadow.of !== this) return;
     this.#see(t.cpu, shadow.writer);
@@ -208,16 +200,7 @@ export class RaceSanitizer implements Sanitizer {
       if (shadow.readers === null) shadow.readers = mine.slice();
       else join(shadow.readers, mine);
       mine[t.cpu.id]++;
-    } else {
-      this.#let(t.cpu, shadow.writer);
-      forget(this.#thread(t), lock);
-    }
-  }
-
-  lockHandedOver(t: Thread, next: Thread, lock: LockOwner): void {
-    forget(this.#thread(t), lock);
-    const holder = this.#thread(next);
-    holder.locks[holder.nrLocks++] = lock;
+    } else this.#let(t.cpu, shadow.writer);
   }
 
   /** What comes after all were done comes after what all did. */
@@ -299,13 +282,6 @@ export class RaceSanitizer implements Sanitizer {
     access.note(t, epoch, plainWrite, kind);
     accesses.push(access);
   }
-
-  #static(t: Thread, kind: number, cell: Cell<unknown>): void {
-    const shadow = this.#shadow(cell);
-    shadow.statics ??= new StaticShadow();
-    const earlier = shadow.statics.note(t, kind, kind === OpKind.STORE);
-    if (earlier !== null) throw raceReport(t, kind, cell, earlier, true);
-  }
 }
 
 /** What `cpu` runs below its interrupts; `null` = its idle thread, or nothing. */
@@ -314,16 +290,6 @@ function threadOf(cpu: Cpu): Thread | null {
   while (context !== null && context.below !== null) context = context.below;
   const thread = context as Thread | null;
   return thread === null || thread.pid === 0 ? null : thread;
-}
-
-/** `lock` is no more among what `holder` holds. */
-function forget(holder: ThreadShadow, lock: LockOwner): void {
-  const { locks } = holder;
-  let i = holder.nrLocks - 1;
-  while (i >= 0 && locks[i] !== lock) i--;
-  if (i < 0) return; // taken before the sanitizer came
-  const last = --holder.nrLocks;
-  for (; i < last; i++) locks[i] = locks[i + 1];
 }
 
 function isShared(mode: LockMode): boolean {

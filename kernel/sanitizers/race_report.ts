@@ -21,24 +21,12 @@ const KIND_TEXT: Readonly<Record<number, string>> = {
   [OpKind.ADD_UNLESS]: "read-write (marked)",
 };
 
-/** Said of a static variable's users, whom something may have ordered. */
-const STATIC_NOTE: ReportSection = {
-  title:
-    "a static variable, and its users hold no lock in common: what may have ordered them this time need not do so next time",
-  lines: [],
-};
-
-/**
- * What `t` does to `cell` now, and what somebody has done earlier.
- *
- * @param byRule Whether it is the rule for static variables that says so.
- */
+/** What `t` does to `cell` now, and what somebody has done earlier. */
 export function raceReport(
   t: Thread,
   kind: number,
   cell: Cell<unknown>,
   earlier: Access,
-  byRule = false,
 ): SanitizerReport {
   const now = new Access();
   now.note(t, 0, false, kind);
@@ -50,7 +38,6 @@ export function raceReport(
     [
       accessSection(t.k, cell, now),
       accessSection(t.k, cell, earlier),
-      ...(byRule ? [STATIC_NOTE] : []),
     ],
   );
 }

@@ -2,9 +2,7 @@
  * What the race sanitizer remembers: of a cell, who has used it and when; of a
  * cell or a lock, what whoever let go of it last had seen.
  */
-import type { LockOwner } from "../locking/lock_stat.ts";
 import type { Thread } from "../thread.ts";
-import type { StaticShadow } from "./race_static.ts";
 import type { Spot } from "./report.ts";
 
 /**
@@ -77,8 +75,6 @@ export class CellShadow {
   readonly accesses: Access[] = [];
   /** By whoever wrote a marked value last. */
   published: Publication | null = null;
-  /** Of a static cell. */
-  statics: StaticShadow | null = null;
 
   /** `of`: the sanitizer whose it is. */
   constructor(readonly of: unknown) {}
@@ -103,9 +99,6 @@ export class ThreadShadow {
   cpu = -1;
   /** What it knew then. */
   readonly clock: VectorClock;
-  /** Locks that it holds for itself, and how many they are. */
-  readonly locks: LockOwner[] = [];
-  nrLocks = 0;
 
   /** `of`: the sanitizer whose it is. */
   constructor(readonly of: unknown, nrCpus: number) {
