@@ -84,9 +84,12 @@ export class Rng {
         `Cannot draw a number as n must be in 1..2^32: current value is ${n}`,
       );
     }
-    const limit = TWO_32 - TWO_32 % n;
     let x = this.nextU32();
-    while (x >= limit) x = this.nextU32();
+    // Below 2^32 - n is below the last whole multiple, which need not be computed.
+    if (x >= TWO_32 - n) {
+      const limit = TWO_32 - TWO_32 % n;
+      while (x >= limit) x = this.nextU32();
+    }
     return x % n;
   }
 
