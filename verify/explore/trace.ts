@@ -31,8 +31,7 @@ import {
 import { LockOwner } from "../../kernel/locking/lock_stat.ts";
 import type { Thread } from "../../kernel/thread.ts";
 import { EventKind, formatEvents, type ScheduleEvent } from "./event.ts";
-import type { ExploreMachine, TaskFunction } from "./machine.ts";
-import { Replay } from "./replay.ts";
+import type { ExploreMachine } from "./machine.ts";
 
 /** Characters of a CPU's column, the gap after it included. */
 const WIDTH = 56;
@@ -225,30 +224,6 @@ export class StepTrace implements Observer {
     )
       .filter((text) => text !== "").join("; ");
   }
-}
-
-/**
- * Replays one round on `m` and watches it.
- *
- * @param m Just booted, or after the rounds before.
- * @returns The table, and what has ended the round; `null` = its end.
- */
-export function traceRound(
-  m: ExploreMachine,
-  functions: readonly TaskFunction[],
-  events: readonly ScheduleEvent[],
-): { readonly lines: readonly string[]; readonly error: unknown } {
-  const trace = new StepTrace(m);
-  const before = m.driver.watcher;
-  m.driver.watcher = trace;
-  let error: unknown = null;
-  try {
-    m.run(functions, new Replay(events));
-  } catch (thrown) {
-    error = thrown;
-  }
-  m.driver.watcher = before;
-  return { lines: trace.lines(), error };
 }
 
 /** A decision in words, and as it stands in a schedule. */

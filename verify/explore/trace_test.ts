@@ -19,9 +19,10 @@ import {
 import { vmalloc } from "../../kernel/mm/vmalloc.ts";
 import { smp_call_function_single } from "../../kernel/smp.ts";
 import type { Thread } from "../../kernel/thread.ts";
-import { parseEvents } from "./event.ts";
-import { ExploreMachine } from "./machine.ts";
-import { traceRound } from "./trace.ts";
+import { parseEvents, type ScheduleEvent } from "./event.ts";
+import { ExploreMachine, type TaskFunction } from "./machine.ts";
+import { Replay } from "./replay.ts";
+import { StepTrace } from "./trace.ts";
 
 const ADD_ONE = ksym("add_one");
 
@@ -35,6 +36,25 @@ function counterOn(m: ExploreMachine) {
     yield* spin_unlock(t, lock);
     leave(t);
   };
+}
+
+/** Replays one round and watches it. @returns The table, and what has ended the round; `null` = its end. */
+function traceRound(
+  m: ExploreMachine,
+  functions: readonly TaskFunction[],
+  events: readonly ScheduleEvent[],
+): { readonly lines: readonly string[]; readonly error: unknown } {
+  const trace = new StepTrace(m);
+  const before = m.driver.watcher;
+  m.driver.watcher = trace;
+  let error: unknown = null;
+  try {
+    m.run(functions, new Replay(events));
+  } catch (thrown) {
+    error = thrown;
+  }
+  m.driver.watcher = before;
+  return { lines: trace.lines(), error };
 }
 
 /** `lines` with runs of spaces as one: for what does not depend on columns. */
