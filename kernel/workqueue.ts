@@ -431,6 +431,7 @@ function* run_workqueue(t: Thread, cwq: CpuWorkqueue): Steps {
  */
 export function* flush_workqueue(t: Thread, wq: Workqueue): Steps {
   enter(t, FLUSH_WORKQUEUE);
+  t.k.sanitizers?.mightSleep(t, "flush_workqueue");
   for (const cpu of t.k.cpu_possible.list) {
     charge(t, 6);
     const cwq = wq.cpu_wq.peek(cpu);

@@ -12,6 +12,12 @@
  * - Contexts: sleeping while atomic, waiting for an answer with interrupts off,
  *   a lock let go of by a stranger, or still held where its holder ends.
  *
+ * Where may be slept: where 2.6.28 has might_sleep(), which cond_resched() asks
+ * only if somebody else is to run, as there; and in schedule_timeout(). vmalloc(),
+ * vmap() and synchronize_rcu() have none of their own but what they call has;
+ * vfree(), vunmap() and rcu_barrier() are a BUG in an interrupt, and schedule()
+ * while atomic is one, with or without this.
+ *
  * Differs from Linux: a trylock is no edge to what it takes, as there, but an
  * rwlock's readers are edges, told apart from its writers; local_irq_enable()
  * under a lock is noticed when the lock is let go of; nothing is asked with

@@ -41,11 +41,13 @@ import { GFP_ATOMIC, GFP_KERNEL } from "../mm/gfp.ts";
 import { kfree, kmalloc } from "../mm/kmalloc.ts";
 import { alloc_page } from "../mm/page_alloc.ts";
 import { vfree, vm_unmap_aliases, vmalloc } from "../mm/vmalloc.ts";
+import { cond_resched } from "../sched/sched.ts";
 import { on_each_cpu, smp_call_function_single } from "../smp.ts";
 import { Tasklet, tasklet_schedule } from "../softirq.ts";
 import { schedule_timeout } from "../timer.ts";
 import { preempt_disable, preempt_enable, type Thread } from "../thread.ts";
 import { msleep } from "../timer.ts";
+import { flush_workqueue, Workqueue } from "../workqueue.ts";
 import { foundBy, onEachCpu, runOn, watched } from "./lock_testing.ts";
 
 /** Takes `locks` one inside the other, and lets go of them again. */
@@ -304,6 +306,11 @@ Deno.test("sleeping under a spinlock, with preemption or interrupts off, or in a
     schedule_timeout: (t) => schedule_timeout(t, 1),
     kmalloc: (t) => kmalloc(t, 64, GFP_KERNEL),
     alloc_pages: (t) => alloc_page(t, GFP_KERNEL),
+    flush_workqueue: (t) => flush_workqueue(t, new Workqueue(t.k, "w")),
+    cond_resched: (t) => {
+      t.k.sched.rqs[t.cpu.id].need_resched = true;
+      return cond_resched(t);
+    },
   };
   for (const [name, sleep] of Object.entries(sleeps)) {
     const headline =

@@ -286,9 +286,9 @@ export function* schedule_tail(t: Thread): Steps {
  */
 export function* cond_resched(t: Thread): Steps<boolean> {
   charge(t, 4);
-  if (!this_rq(t).need_resched || t.preempt_count > 0 || irqs_disabled(t)) {
-    return false;
-  }
+  if (!this_rq(t).need_resched) return false;
+  t.k.sanitizers?.mightSleep(t, "cond_resched");
+  if (t.preempt_count > 0 || irqs_disabled(t)) return false;
   enter(t, _COND_RESCHED);
   yield* schedule(t);
   leave(t);
