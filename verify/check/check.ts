@@ -268,6 +268,7 @@ export function checkDfs(
  * ```ts
  * import {
  *   Cell,
+ *   checkRandom,
  *   replay,
  *   ScheduleError,
  *   type ScheduleScenario,
@@ -283,8 +284,15 @@ export function checkDfs(
  *   };
  * };
  * const options = { sanitize: [] };
- * replay("v1.", scenario, options); // CPU 0, then CPU 1
- * assertThrows(() => replay("v1.s1", scenario, options), ScheduleError);
+ * const found = assertThrows(
+ *   () => checkRandom(options, scenario),
+ *   ScheduleError,
+ * );
+ * assertThrows(
+ *   () => replay(found.schedule, scenario, options),
+ *   ScheduleError,
+ *   found.headline,
+ * );
  * ```
  */
 export function replay(
