@@ -1,6 +1,6 @@
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
-import { load, type Steps, store, xchg } from "../../arch/asm.ts";
+import { type Steps, store, xchg } from "../../arch/asm.ts";
 import { Cell } from "../../arch/hw/cell.ts";
 import { PAGE_KERNEL } from "../../arch/hw/pte.ts";
 import {
@@ -10,77 +10,19 @@ import {
 } from "../../kernel/locking/spinlock.ts";
 import { GFP_KERNEL } from "../../kernel/mm/gfp.ts";
 import { alloc_page } from "../../kernel/mm/page_alloc.ts";
-import { vfree } from "../../kernel/mm/vfree.ts";
-import { vmalloc } from "../../kernel/mm/vmalloc.ts";
-import {
-  vm_map_ram,
-  vm_unmap_aliases,
-  vm_unmap_ram,
-} from "../../kernel/mm/vmap.ts";
+import { vm_map_ram, vm_unmap_ram } from "../../kernel/mm/vmap.ts";
 import { smp_call_function_single } from "../../kernel/smp.ts";
 import type { Thread } from "../../kernel/thread.ts";
-import { SANITIZERS } from "../../kernel/sanitizers/index.ts";
-import { Sanitizers } from "../../kernel/sanitizers/sanitizers.ts";
-import { Dfs, type DfsCounts, type DfsOptions } from "./dfs.ts";
-import type { ExploreMachine, TaskFunction } from "./machine.ts";
+import { Dfs } from "./dfs.ts";
+import {
+  compare,
+  increment,
+  outcomes,
+  PARAMS,
+  type Program,
+} from "./dfs_testing.ts";
+import type { ExploreMachine } from "./machine.ts";
 import { Replay } from "./replay.ts";
-import { RuleChooser } from "./rule.ts";
-
-/** Functions for the CPUs, and what they have come to. */
-interface Program {
-  readonly functions: readonly TaskFunction[];
-  readonly outcome: () => string;
-}
-type MakeProgram = (m: ExploreMachine) => Program;
-
-const PARAMS = { vmap: "rewrite" };
-
-/** All outcomes of all schedules within the bounds; an oops is one too. */
-function outcomes(
-  make: MakeProgram,
-  cpus: number,
-  options: DfsOptions,
-  sanitize: readonly string[] = [],
-): { readonly all: string[]; readonly counts: DfsCounts } {
-  const dfs = new Dfs(options);
-  const all = new Set<string>();
-  let program: Program | null = null;
-  for (let more = true; more;) {
-    try {
-      more = dfs.run(
-        { cpus, params: PARAMS, sanitize },
-        (m) => (program = make(m)).functions,
-        () => all.add(program!.outcome()),
-      );
-    } catch (error) {
-      const { headline } = error as { headline?: string };
-      if (headline === undefined) throw error;
-      all.add(headline);
-    }
-  }
-  return { all: [...all].sort(), counts: dfs.counts };
-}
-
-/** The same outcomes with and without reduction. @returns Runs: all, and with reduction. */
-function compare(
-  make: MakeProgram,
-  cpus: number,
-  options: DfsOptions,
-  sanitize: readonly string[] = [],
-): { readonly runs: [number, number]; readonly all: string[] } {
-  const full = outcomes(make, cpus, { ...options, reduce: false }, sanitize);
-  const reduced = outcomes(make, cpus, options, sanitize);
-  assertEquals(reduced.all, full.all);
-  assertEquals(full.counts.pruned, 0);
-  return {
-    runs: [full.counts.executions, reduced.counts.executions],
-    all: full.all,
-  };
-}
-
-function* increment(t: Thread, cell: Cell): Steps {
-  yield* store(t, cell, (yield* load(t, cell)) + 1);
-}
 
 function counter(cpus: number): Program {
   const cell = new Cell("counter", 0);
@@ -259,92 +201,6 @@ Deno.test("what a search has run, Replay runs again", () => {
   };
   while (dfs.run({ params: PARAMS }, watch, check));
   assert(runs > 20);
-});
-
-const ALL = SANITIZERS.map(({ name }) => name);
-
-Deno.test("objects that wait for RCU are none of the recorder's: all sanitizers find nothing, in ticks and after", () => {
-  const dfs = new Dfs({ preemptions: 1, ticks: 1 });
-  const rule = new RuleChooser();
-  let waited = 0;
-  const program = function* (t: Thread): Steps {
-    const addr = yield* vmalloc(t, 4096);
-    yield* vfree(t, addr);
-  };
-  const after = (m: ExploreMachine) => {
-    waited = Math.max(waited, m.k.rcu.backlog);
-    m.settle(rule);
-    assertEquals(m.k.rcu.backlog, 0);
-    m.check();
-  };
-  const options = { sanitize: ALL, params: { lazy_max: 1 } };
-  let runs = 0;
-  while (runs < 300 && dfs.run(options, () => [program, program], after)) {
-    runs++;
-  }
-  assert(waited > 0 && runs > 100);
-});
-
-/** What sanitizers are told of mappings, readers and grace periods, by CPU, is the outcome. */
-function toldProgram(
-  functions: readonly TaskFunction[],
-  before: (m: ExploreMachine) => void = () => {},
-) {
-  return (m: ExploreMachine): Program => {
-    before(m);
-    const told: string[] = [];
-    const tell = (what: string) => (t: Thread) =>
-      void told.push(`${t.cpu.id} ${what}`);
-    const { k } = m;
-    k.sanitizers = new Sanitizers([...k.sanitizers!.all, {
-      unmapped: tell("unmapped"),
-      unmapDone: tell("unmapDone"),
-      aliasesBegin: tell("aliasesBegin"),
-      aliasesEnd: tell("aliasesEnd"),
-      vmListed: tell("vmListed"),
-      vmUnlisted: tell("vmUnlisted"),
-      roomWanted: tell("roomWanted"),
-      areaTaken: tell("areaTaken"),
-    }]);
-    return { functions, outcome: () => told.join() };
-  };
-}
-
-Deno.test("what sanitizers are told comes in every order, with and without reduction", () => {
-  const addrs: number[] = [];
-  const mapTwo = (m: ExploreMachine) => {
-    const map = function* (t: Thread): Steps {
-      for (const slot of [0, 1]) {
-        const page = yield* alloc_page(t, GFP_KERNEL);
-        addrs[slot] = yield* vm_map_ram(t, [page!], 1, -1, PAGE_KERNEL);
-      }
-    };
-    m.run([map], new RuleChooser());
-  };
-  const unmap = (slot: number): TaskFunction => (t) =>
-    vm_unmap_ram(t, addrs[slot], 1);
-  const both: TaskFunction = function* (t) {
-    yield* vm_unmap_ram(t, addrs[1], 1);
-    yield* vm_unmap_aliases(t);
-  };
-  for (
-    const functions of [
-      [unmap(0), vm_unmap_aliases],
-      [unmap(0), both],
-      [unmap(0), unmap(1)],
-    ]
-  ) {
-    for (const ticks of [0, 1]) {
-      const { runs: [full, reduced], all } = compare(
-        toldProgram(functions, mapTwo),
-        2,
-        { preemptions: 1, ticks },
-        ALL,
-      );
-      assert(all.length > 3);
-      assert(reduced < full, `${reduced} of ${full}`);
-    }
-  }
 });
 
 Deno.test("a search says whether it has run one, and when none is left", () => {

@@ -2,6 +2,7 @@ import { assert, assertEquals } from "@std/assert";
 import type { Steps } from "../../arch/asm.ts";
 import { vfree } from "../../kernel/mm/vfree.ts";
 import { vmalloc } from "../../kernel/mm/vmalloc.ts";
+import { RcuHead } from "../../kernel/rcu_state.ts";
 import type { Thread } from "../../kernel/thread.ts";
 import { dependent, type Footprint } from "./footprint.ts";
 import { FootprintRecorder } from "./footprint_recorder.ts";
@@ -52,6 +53,49 @@ Deno.test("a line that was new to one may be any line that was new to the other"
   assert(depend({ writesNew: true }, { known: 150, reads: [120] }));
   assert(!depend({ readsNew: true }, { known: 150, reads: [120] }));
   assert(!depend({ writesNew: true }, { known: 150, writes: [99] }));
+});
+
+Deno.test("whatever sanitizers are told and judge by its order is in the footprint, if there are some", () => {
+  const names = [
+    "pageAllocated",
+    "pageFreed",
+    "mapped",
+    "ramMapped",
+    "unmapped",
+    "unmapDone",
+    "aliasesBegin",
+    "aliasesEnd",
+    "ptesSet",
+    "ptesCleared",
+    "roomWanted",
+    "roomRefused",
+    "areaInserted",
+    "areaLazy",
+    "areaTaken",
+    "areaRemoved",
+    "vmListed",
+    "vmUnlisted",
+    "blockMade",
+  ] as const;
+  const recorder = new FootprintRecorder();
+  const m = new ExploreMachine({
+    coherence: recorder.coherence,
+    sanitize: ["tlb"],
+  });
+  recorder.attach(m);
+  const told = names.map((name) => {
+    recorder[name]();
+    return recorder.take(0);
+  });
+  for (const a of told) for (const b of told) assert(dependent(a, b));
+  recorder.rcuReadLock();
+  const reader = recorder.take(0);
+  recorder.rcuReadUnlock();
+  const ended = recorder.take(1);
+  recorder.rcuCalled(m.tasks[0], new RcuHead<unknown>(null));
+  const callback = recorder.take(2);
+  assert(!dependent(reader, ended));
+  assert(dependent(reader, callback) && dependent(ended, callback));
 });
 
 Deno.test("watching changes no clock, and sees the same each time", () => {
