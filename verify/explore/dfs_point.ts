@@ -19,7 +19,7 @@ export const ChoiceKind = {
 } as const;
 
 /** Something that can be done at a point. */
-export interface Choice {
+interface Choice {
   /** One of {@linkcode ChoiceKind}. */
   readonly kind: number;
   readonly a: number;
@@ -63,7 +63,7 @@ export interface Point {
 }
 
 /** What is left out at a point. */
-export interface LeftOut {
+interface LeftOut {
   /** Choices that slept. */
   pruned: number;
   /** Choices beyond the bound on preemptions. */
