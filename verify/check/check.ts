@@ -48,7 +48,7 @@ export interface CheckDfsOptions extends CheckOptions {
   readonly ticks?: number;
   /** Migrations in one schedule, at most: 0 to 100. Default: 0. */
   readonly migrations?: number;
-  /** Schedules after which it gives up. Default: no limit. */
+  /** Schedules after which it gives up: 1 to 10^9; `Infinity` = no limit. Default: `Infinity`. */
   readonly iterations?: number;
 }
 

@@ -71,6 +71,11 @@ export function validateOptions(
   check: keyof typeof OWN,
   options: CheckOptions,
 ): void {
+  // Who runs all schedules comes to an end by itself.
+  const iterations = {
+    ...NUMBERS.iterations,
+    unbounded: check === "checkDfs" || check === "replay",
+  };
   const head = `Cannot ${check === "replay" ? "replay" : "check"} as`;
   if (!isRecord(options)) {
     throw new TypeError(
@@ -83,7 +88,8 @@ export function validateOptions(
   ]);
   for (const [name, bounds] of Object.entries<Bounds>(NUMBERS)) {
     const value = options[name];
-    if (value !== undefined) checkNumber(head, name, value, bounds);
+    if (value === undefined) continue;
+    checkNumber(head, name, value, name === "iterations" ? iterations : bounds);
   }
   const { sanitize, params, layers } = options as CheckOptions;
   if (layers !== undefined) checkLayers(head, layers);

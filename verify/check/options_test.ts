@@ -10,7 +10,10 @@ const one = () => ({ cpus: [function* () {}] });
 
 Deno.test("numbers out of bounds are refused by every check, before anything runs", () => {
   const bad: Record<string, [unknown[], string]> = {
-    iterations: [[0, -1, 1.5, NaN, 1e10, "3"], "from 1 to 1000000000"],
+    iterations: [
+      [0, -1, 1.5, NaN, 1e10, "3"],
+      "from 1 to 1000000000, or Infinity",
+    ],
     seed: [[-1, 0.5, NaN, Infinity, 2 ** 53], "from 0 to 9007199254740991"],
     depth: [[0, 1e9, Infinity, NaN], "from 1 to 100"],
     preemptions: [[-1, 0.5, NaN, 101], "from 0 to 100, or Infinity"],
@@ -35,7 +38,8 @@ Deno.test("numbers out of bounds are refused by every check, before anything run
   }
   assertThrows(() => checkRandom({ iterations: Infinity }, one), RangeError);
   assertThrows(() => checkDfs({ ticks: Infinity }, one), RangeError);
-  assertEquals(checkDfs({ preemptions: Infinity }, one).exhausted, true);
+  const all = { preemptions: Infinity, iterations: Infinity };
+  assertEquals(checkDfs(all, one).exhausted, true);
   for (const pages of [2, 65_536]) {
     checkRandom({ pages, iterations: 1 }, one);
   }

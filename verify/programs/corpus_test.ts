@@ -68,6 +68,17 @@ Deno.test("Corpus chooses what has been chosen less often", () => {
   assert(rare > 700 && rare < 800, `${rare}`); // three times as often
 });
 
+Deno.test("Corpus notices when what was rare no longer is", () => {
+  const coverage = coverageOf([1, 100]);
+  const corpus = new Corpus(coverage);
+  corpus.add(parseProgram("U"), "pct", 1, Uint16Array.of(0));
+  corpus.add(parseProgram("UU"), "pct", 1, Uint16Array.of(1));
+  coverage.map[0] = 200;
+  const rng = new Rng(1);
+  // At once, or nearly: an entry is looked up again every few times.
+  assert(countChosen(corpus, rng, 200, "U") < 100);
+});
+
 Deno.test("Corpus comes back from JSON", () => {
   fc.assert(
     fc.property(fc.array(programs, { maxLength: 5 }), (list) => {

@@ -74,3 +74,21 @@ Deno.test("Coverage grows ever slower", () => {
   assert(second - first < first / 2, `${counts}`);
   assert(third - second <= second - first, `${counts}`);
 });
+
+Deno.test("Coverage tells small counts apart, and large ones by half powers of two", () => {
+  const newBitsOf = (coverage: Coverage, lazy_nr: number) => {
+    const { k } = new ExploreMachine();
+    const counters = k.vmap.counters();
+    k.vmap.counters = () => ({ ...counters, lazy_nr });
+    coverage.begin();
+    coverage.state(k);
+    return coverage.newBits;
+  };
+  const coverage = new Coverage();
+  newBitsOf(coverage, 0);
+  const seen: number[] = [];
+  for (let n = 1; n < 64; n++) {
+    if (newBitsOf(coverage, n) > 0) seen.push(n);
+  }
+  assertEquals(seen, [1, 2, 3, 4, 5, 6, 7, 8, 12, 16, 24, 32, 48]);
+});
