@@ -172,7 +172,8 @@ export class ScenarioRunner {
     if (this.#mistake === null) return;
     const { thrown } = this.#mistake;
     this.#mistake = null;
-    if (error === thrown || (error as Error).cause === thrown) throw thrown;
+    const { cause } = Object(error);
+    if (error === thrown || cause === thrown) throw thrown;
   }
 
   /** Looks at what `m` has come to. */
