@@ -115,23 +115,23 @@ function runDfs(
   const boot = exploreOptions(machine, program);
   let lab: Lab | null = null;
   let rounds = 0;
-  let exhausted = false;
-  while (!exhausted && rounds < limit && more()) {
+  while (!dfs.exhausted && rounds < limit && more()) {
     try {
-      exhausted = !dfs.run(boot, (m) => {
+      const ran = dfs.run(boot, (m) => {
         lab = new Lab(m, machine.faults);
         return lab.world.functions(program);
       }, () => lab!.clean());
-      if (!exhausted) rounds++;
+      if (ran) rounds++;
     } catch (error) {
       rounds++;
       const finding = findingOf(error);
       if (lab !== null && isRefusal(error, (lab as Lab).world)) continue;
       const round = { program, events: dfs.events, clean: true };
       const found = { finding, case: { machine, rounds: [round] } };
-      return { rounds, steps: dfs.counts.steps, exhausted, found };
+      return { rounds, steps: dfs.counts.steps, exhausted: false, found };
     }
   }
+  const { exhausted } = dfs;
   return { rounds, steps: dfs.counts.steps, exhausted, found: null };
 }
 
@@ -197,7 +197,8 @@ function nextProgram(
   if (corpus !== null && rng.below(100) < MUTATE_PERCENT) {
     const known = corpus.choose(rng);
     if (known !== null && known.program.tasks.length === tasks) {
-      return mutate(rng, known.program);
+      // What came before vmalloc_init() can come but once.
+      return { ...mutate(rng, known.program), early: [] };
     }
   }
   return generate(rng, tasks);
