@@ -7,6 +7,7 @@ import { symName } from "../../arch/sim/symbol.ts";
 import type { Kernel } from "../kernel.ts";
 import { KernelBug } from "../bug.ts";
 import type { Thread } from "../thread.ts";
+import { innermostFirst } from "./stacks.ts";
 
 /** A further paragraph of a report: a line that says what it is, lines below it. */
 export interface ReportSection {
@@ -87,15 +88,16 @@ export interface Spot {
 
 /** Who `t` is and where it stands. */
 export function spotOf(t: Thread): Spot {
-  // No typed array: to allocate one costs the host ten times as much.
-  const stack: number[] = [];
-  for (let i = t.depth - 1; i >= 0; i--) stack.push(t.stack[i]);
+  const { task, cpu, stack, depth } = t;
+  const { sanitizers } = t.k;
   return {
-    comm: t.task.name,
-    pid: t.task.pid,
-    cpu: t.cpu.id,
-    atCycles: t.cpu.clock,
-    stack,
+    comm: task.name,
+    pid: task.pid,
+    cpu: cpu.id,
+    atCycles: cpu.clock,
+    stack: sanitizers === null
+      ? innermostFirst(stack, depth)
+      : sanitizers.stacks.save(stack, depth),
   };
 }
 

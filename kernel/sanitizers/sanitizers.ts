@@ -16,6 +16,7 @@ import type { VmStruct } from "../mm/vm_struct.ts";
 import type { RcuHead } from "../rcu_state.ts";
 import type { Thread } from "../thread.ts";
 import type { LockMode, Sanitizer } from "./sanitizer.ts";
+import { StackDepot } from "./stacks.ts";
 
 /** Sanitizers that want one kind of event. */
 type Wanting<K extends keyof Sanitizer> =
@@ -24,6 +25,8 @@ type Wanting<K extends keyof Sanitizer> =
 
 /** See the file's head. */
 export class Sanitizers implements Observer {
+  /** Call stacks that any of them keeps. */
+  readonly stacks: StackDepot = new StackDepot();
   readonly #operation: readonly Wanting<"operation">[];
   readonly #interrupt: readonly Wanting<"interrupt">[];
   readonly #ipi: readonly Wanting<"ipi">[];

@@ -93,7 +93,7 @@ async function searchAndReport(
   const end = interrupted ? ", interrupted" : "";
   if (found === null) {
     const programs = options.policy === "dfs"
-      ? `, all of ${result.exhausted} of ${result.sessions} programs`
+      ? `, ${result.exhausted} of ${result.sessions} programs exhausted`
       : "";
     io.out(
       `Nothing found in ${count}${programs} (seed ${options.seed})${end}\n`,
