@@ -50,7 +50,11 @@ class RoundNotes implements Observer {
   ) {
     const { program } = c.rounds[round];
     this.#calls = describeProgram(program, lab.world.inUse());
-    this.#trace = trace ? new StepTrace(lab.machine) : null;
+    const steps = trace ? new StepTrace(lab.machine) : null;
+    this.#trace = steps;
+    lab.world.watcher = steps === null
+      ? null
+      : (t, text) => steps.note(t, text);
   }
 
   operation(t: Context, kind: number, place: unknown, value: number): void {

@@ -82,6 +82,12 @@ export class StepTrace implements Observer {
     return this.#lines.map((line) => line.trimEnd());
   }
 
+  /** Adds a row of somebody else's in the column of `t`. */
+  note(t: Context, text: string): void {
+    this.#catchUp();
+    this.#write(t.cpu, text);
+  }
+
   operation(t: Context, kind: number, place: unknown, value: number): void {
     if (place instanceof Cell && place.holder instanceof LockOwner) {
       this.#locks.add(place.holder);

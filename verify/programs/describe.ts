@@ -1,4 +1,5 @@
 /** Programs as lines for people, much like C. */
+import type { Slot } from "./slot.ts";
 import {
   type Call,
   CallKind,
@@ -20,20 +21,20 @@ const FREES: Readonly<Record<number, string>> = {
 /**
  * One line for each call, such as `"task 0: s1 = vm_map_ram(2 pages)"`.
  *
- * A slot that one task alone uses is taken to hold nothing at first; what others
- * use too is said both ways, as it depends on the schedule.
+ * A slot that several tasks use is said both ways, as it depends on the schedule.
  *
- * @param inUse Slots that hold something when the program starts.
+ * @param inUse Slots that hold something when the program starts, and the kind of
+ * call that filled each.
  */
 export function describeProgram(
   { early, tasks }: Program,
-  inUse: ReadonlySet<number> = new Set(),
+  inUse: ReadonlyMap<number, number> = new Map(),
 ): string[] {
   const lines = early.map((call) => `early:  ${describeEarly(call)}`);
-  const shared = sharedSlots(tasks, inUse);
+  const shared = sharedSlots(tasks);
   tasks.forEach((calls, i) => {
     /** Kind of mapping that each slot holds for sure; -1 = none. */
-    const held = new Map<number, number>();
+    const held = new Map(inUse);
     for (const call of calls) {
       lines.push(`task ${i}: ${describeCall(call, shared, held)}`);
     }
@@ -44,10 +45,9 @@ export function describeProgram(
 /** Slots of which nobody can say what they hold. */
 function sharedSlots(
   tasks: readonly (readonly Call[])[],
-  inUse: ReadonlySet<number>,
 ): ReadonlySet<number> {
   const users = new Map<number, number>();
-  const shared = new Set(inUse);
+  const shared = new Set<number>();
   tasks.forEach((calls, i) => {
     for (const { kind, slot } of calls) {
       if (!usesSlot(kind) || kind === CallKind.READ) continue;
@@ -56,6 +56,31 @@ function sharedSlots(
     }
   });
   return shared;
+}
+
+/** What `call` does now, given what its slot holds; ahead of it, so without a result. */
+export function describeNow({ mappings }: Slot, call: Call): string {
+  const { kind, n } = call;
+  const [first] = mappings;
+  if (!usesSlot(kind) || (first === undefined && kind <= CallKind.RANGE)) {
+    return describeCall(call, new Set(), new Map()).replace(/^s\d+ = /, "");
+  }
+  if (first === undefined) return "nothing: the slot is empty";
+  const at = `0x${first.addr.toString(16)}`;
+  switch (kind) {
+    case CallKind.TOUCH:
+      return `${n % 2 === 0 ? "read" : "write"} at ${at}, page ${n >> 1}`;
+    case CallKind.LOOKUP:
+      return `find_vm_area(${at})`;
+    case CallKind.READ:
+      return `vread(${at}, page ${n})`;
+  }
+  const times = kind === CallKind.FREE_TWICE
+    ? ", twice by mistake"
+    : mappings.length > 1
+    ? ` and ${mappings.length - 1} more`
+    : "";
+  return `${FREES[first.kind]}(${at}, ${first.count} pages)${times}`;
 }
 
 function describeEarly({ kind, slot, n }: Call): string {

@@ -10,6 +10,7 @@
  *
  * What is otherwise is reported as by a sanitizer called `data`.
  */
+import { describeNow } from "./describe.ts";
 import { enter, ksym, leave, type Steps } from "../../arch/asm.ts";
 import { vm_unmap_aliases } from "../../kernel/mm/vmalloc.ts";
 import type { Thread } from "../../kernel/thread.ts";
@@ -48,6 +49,7 @@ export function* perform(t: Thread, w: World, call: Call): Steps {
   const slot = w.slots[call.slot];
   enter(t, SYMBOLS[kind]);
   w.machine.shared();
+  w.watcher?.(t, `-> ${describeNow(slot, call)}`);
   switch (kind) {
     case CallKind.READ:
       yield* read_any(t, w, slot, n);
@@ -76,6 +78,7 @@ export function* perform(t: Thread, w: World, call: Call): Steps {
       slot.busy = false;
   }
   w.machine.shared();
+  w.watcher?.(t, "<-");
   leave(t);
 }
 

@@ -95,8 +95,13 @@ Deno.test("describeProgram() says both of a slot that others use", () => {
     "task 0: s1 = s1 ? free(s1) : vmap(1 page)",
     "task 1: free(s1)",
   ]);
-  assertEquals(describeProgram(parseProgram("V11"), new Set([1])), [
-    "task 0: s1 = s1 ? free(s1) : vmap(1 page)",
+});
+
+Deno.test("describeProgram() knows what slots hold at the start", () => {
+  const held = new Map([[1, CallKind.MAP_RAM]]);
+  assertEquals(describeProgram(parseProgram("V11.F2"), held), [
+    "task 0: vm_unmap_ram(s1)",
+    "task 1: free(s2)  // s2 holds nothing",
   ]);
 });
 

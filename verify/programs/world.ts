@@ -17,7 +17,7 @@ import type { ExploreMachine, TaskFunction } from "../explore/machine.ts";
 import { RuleChooser } from "../explore/rule.ts";
 import { perform } from "./interpret.ts";
 import { empty_slot } from "./map.ts";
-import { type Call, type Program, SLOTS } from "./call.ts";
+import { type Call, CallKind, type Program, SLOTS } from "./call.ts";
 import { PoolPage, Slot } from "./slot.ts";
 
 /** Pages of the pool: more than all tasks claim at a time. */
@@ -41,6 +41,8 @@ export class World {
   readonly pool: PoolPage[] = [];
   /** Areas that were set up before vmalloc_init(). */
   readonly early: readonly VmStruct[];
+  /** Told of each call as it begins, and as it ends; `null` = nobody. */
+  watcher: ((t: Thread, text: string) => void) | null = null;
   /** The misuse that is under way. */
   misuse: Misuse | null = null;
   /** Calls under way that may be given addresses, and all that ever began. */
@@ -83,10 +85,15 @@ export class World {
     return this.slots.every(({ mappings }) => mappings.length === 0);
   }
 
-  /** Slots that hold something, for `describeProgram`. */
-  inUse(): Set<number> {
-    const held = this.slots.filter(({ mappings }) => mappings.length > 0);
-    return new Set(held.map(({ number }) => number));
+  /** What slots hold, by number and kind of call, for `describeProgram`. */
+  inUse(): Map<number, number> {
+    const held = new Map<number, number>();
+    for (const { number, mappings } of this.slots) {
+      if (mappings.length === 0) continue;
+      const { kind } = mappings[0];
+      held.set(number, mappings.length > 1 ? CallKind.BURST : kind);
+    }
+    return held;
   }
 
   /**

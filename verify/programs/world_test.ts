@@ -124,7 +124,7 @@ Deno.test("a mapping call fills an empty slot and empties a full one", () => {
   const w = newWorld();
   run(w, "R12M21");
   assertEquals([held(w, 1).length, held(w, 2).length], [1, 1]);
-  assertEquals([...w.inUse()], [1, 2]);
+  assertEquals([...w.inUse().keys()], [1, 2]);
   run(w, "V13");
   assertEquals(held(w, 1), []);
   assertEquals(w.empty, false);

@@ -68,13 +68,25 @@ class Minimiser {
         some.length > 0 && this.#left > 0 &&
         this.#fails({ ...c, rounds: some }),
     );
-    c = { ...c, rounds: kept };
+    c = this.#joinClean({ ...c, rounds: kept });
     // A round that need not end clean does not.
-    kept.forEach((round, i) => {
+    c.rounds.forEach((round, i) => {
       if (!round.clean) return;
       const dirty = this.#withRound(c, i, { clean: false });
       if (this.#fails(dirty)) c = dirty;
     });
+    return c;
+  }
+
+  /** A round without calls that ends clean: the one before may do so instead. */
+  #joinClean(c: Case): Case {
+    for (let i = c.rounds.length - 1; i > 0; i--) {
+      const { program, clean } = c.rounds[i];
+      if (!clean || countCalls(program) > 0) continue;
+      const joined = this.#withRound(c, i - 1, { clean: true });
+      const shorter = { ...c, rounds: joined.rounds.toSpliced(i, 1) };
+      if (this.#left > 0 && this.#fails(shorter)) c = shorter;
+    }
     return c;
   }
 
