@@ -19,7 +19,7 @@ function nameOf(run: AnyRun): string {
 }
 
 /** Such as `3 operations failed (injected: 2 slab objects, 4 pages, 0 page tables; 0 late IPIs)`. */
-export function injectedText(injected: InjectedFaults): string {
+function injectedText(injected: InjectedFaults): string {
   return `${counted(injected.failed_ops, "operation")} failed (injected: ${
     [
       counted(injected.failslab, "slab object"),

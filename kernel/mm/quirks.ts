@@ -361,7 +361,7 @@ export class VmapQuirks {
  *
  * @returns A sentence for each name that is no quirk, with the nearest that is.
  */
-export function unknownQuirks(names: Iterable<string>): string[] {
+function unknownQuirks(names: Iterable<string>): string[] {
   const known = QUIRKS.map(({ name }) => name);
   const messages: string[] = [];
   for (const name of names) {

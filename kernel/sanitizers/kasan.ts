@@ -56,7 +56,11 @@ type AnyCache = KmemCache<SlabObject>;
 
 /** Classes without private fields, which many objects are of. */
 const BARE: readonly unknown[] = [VmapArea, VmapBlock, VmStruct, KmallocObject];
-/** Shapes of those, once found out: they are the same in every kernel. */
+/**
+ * Shapes of those, once found out: they are the same in every kernel, and each
+ * kernel says so (`Shape.checkAlike`). At module level, as an exception, because a set of hidden
+ * classes for each kernel would cost every schedule; see the file's head.
+ */
 const BARE_SHAPES = new Map<unknown, Shape>();
 
 function shapeOf(made: SlabObject): Shape {
@@ -66,7 +70,7 @@ function shapeOf(made: SlabObject): Shape {
   if (shape === undefined) {
     shape = new Shape(made, true);
     BARE_SHAPES.set(constructor, shape);
-  }
+  } else shape.checkAlike(made);
   return shape;
 }
 
@@ -74,14 +78,12 @@ function shapeOf(made: SlabObject): Shape {
 export class KasanSanitizer implements Sanitizer, Guard {
   readonly #shapes = new Map<AnyCache, Shape>();
   /** Sentinel of the list of live objects, oldest first. */
-  readonly #live = new Track(this, 0, "", null);
-  #serial = 0;
-  #baseline = 0;
+  readonly #live = new Track(this, "", null);
 
   constructor(readonly k: Kernel) {}
 
   objectAllocated(t: Thread, cache: AnyCache, old: SlabObject): void {
-    const track = new Track(this, ++this.#serial, cache.name, spotOf(t));
+    const track = new Track(this, cache.name, spotOf(t));
     const obj = this.#shapeOf(cache).next(old, track);
     old._slab!.replace(old._index, obj);
     track.obj = obj;
@@ -166,13 +168,8 @@ export class KasanSanitizer implements Sanitizer, Guard {
     this.#use(t, track, field, "read of an unset field");
   }
 
-  /** What is live now is not taken for leaked later. */
-  baseline(): void {
-    this.#baseline = this.#serial;
-  }
-
   /**
-   * Objects allocated since the baseline that are live and that nobody could
+   * Objects that are live and that nobody could
    * free: in no structure of the vmap layer's, and not waiting for RCU. Objects
    * of other parts of the kernel count as leaked. Context: nothing is under way.
    */
@@ -180,11 +177,7 @@ export class KasanSanitizer implements Sanitizer, Guard {
     const reachable = reachable_objects(this.k);
     const found: Leak[] = [];
     const head = this.#live;
-    let track = head;
-    while (track.prev !== head && track.prev.serial > this.#baseline) {
-      track = track.prev;
-    }
-    for (; track !== head; track = track.next) {
+    for (let track = head.next; track !== head; track = track.next) {
       const obj = track.obj!;
       if (track.state !== TrackState.LIVE || reachable.has(obj)) continue;
       found.push({ obj, cache: track.cache, spot: track.allocated! });

@@ -88,6 +88,28 @@ export class Shape {
     this.#heads = heads;
   }
 
+  /**
+   * Checks that `made`, of another cache or kernel, has the same fields, links
+   * among them, and begins with the same ones unset.
+   *
+   * @throws {TypeError} If not.
+   */
+  checkAlike(made: SlabObject): void {
+    const other = new Shape(made, this.bare);
+    if (this.#layout() === other.#layout()) return;
+    throw new TypeError(
+      `Cannot watch a ${made.constructor.name} as it is made of other fields than the first one: ${other.#layout()} rather than ${this.#layout()}`,
+    );
+  }
+
+  /** All that objects are built by, in words. */
+  #layout(): string {
+    const parts = [this.#self, ...this.#links].map(
+      ({ at, keys, back, unset }) => ({ at, keys, back, unset }),
+    );
+    return JSON.stringify([parts, this.#heads]);
+  }
+
   /** The object of the next use of the slot that `old` stands for. */
   next(old: SlabObject, track: Track): SlabObject {
     return this.bare ? this.#build(old, track) : this.#remake(old, track);

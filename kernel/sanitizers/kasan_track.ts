@@ -28,15 +28,13 @@ export class Track {
   /** Who runs its RCU callback. */
   caller: Thread | null = null;
 
-  // Among those that are live, by serial; ends at a sentinel.
+  // Among those that are live, oldest first; ends at a sentinel.
   next: Track = this;
   prev: Track = this;
 
   constructor(
     /** Who is asked. */
     readonly guard: Guard,
-    /** Order of allocation, from 1. */
-    readonly serial: number,
     /** Name of its cache. */
     readonly cache: string,
     /** Where it was allocated; `null` = before anybody looked. */

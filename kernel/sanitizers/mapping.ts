@@ -160,7 +160,7 @@ export function holderSections(
 }
 
 /** Who mapped `m`, and who unmapped it. */
-export function lifeSections(k: Kernel, m: Mapping): ReportSection[] {
+function lifeSections(k: Kernel, m: Mapping): ReportSection[] {
   const { format } = k.machine.mmu;
   const what = `[${hex(format, m.start)}, ${hex(format, m.end)})`;
   const sections = [spotSection(k, `${what} mapped`, m.mapped)];

@@ -317,22 +317,3 @@ export class TlbSanitizer implements Sanitizer {
     throw new SanitizerReport(t, "tlb", `BUG: TLB: ${headline}`, sections);
   }
 }
-
-/**
- * CPU number `cpu` fills its TLB for `vaddr` from the present page-table entry,
- * as hardware may at any time. Costs no time.
- *
- * @returns Whether it did: `false` = no entry, or a translation was there.
- */
-export function speculative_fill(
-  k: Kernel,
-  cpu: number,
-  vaddr: number,
-): boolean {
-  return k.machine.mmu.speculate(cpu, vaddr);
-}
-
-/** CPU number `cpu` loses its translation of `vaddr`, as to make room. Costs no time. */
-export function evict(k: Kernel, cpu: number, vaddr: number): void {
-  k.machine.mmu.forgetPage(cpu, vaddr);
-}

@@ -25,7 +25,6 @@ import { vread } from "../mm/vread.ts";
 import type { Thread } from "../thread.ts";
 import { sanitize } from "./index.ts";
 import { SanitizerReport } from "./report.ts";
-import { evict, speculative_fill } from "./tlb.ts";
 import { randomUse } from "./use_testing.ts";
 
 /** Runs `main` under the sanitizer. @returns What it has found; `null` = nothing. */
@@ -161,7 +160,7 @@ Deno.test("an alias in a TLB alone is one too; what was mapped anew is none", ()
     const [page, other] = yield* take_pages(t, 2);
     const a = yield* vmap(t, [page], 1, VM_MAP, PROT);
     yield* vunmap(t, a);
-    speculative_fill(t.k, 1, a); // CPU 1, idle
+    t.machine.mmu.speculate(1, a); // CPU 1, idle
     const p = yield* kthread_run(t, vm_unmap_aliases, "aliases");
     yield* kthread_join(t, p);
     if (again) yield* vmap(t, [other], 1, VM_MAP, PROT);
@@ -240,17 +239,17 @@ Deno.test("vread() of vmalloc space is no use after unmapping", () => {
   assertEquals(report, null);
 });
 
-Deno.test("speculative_fill() and evict() cost no time, and do what hardware may", () => {
+Deno.test("a fill ahead of use and a lost translation cost no time, and do what hardware may", () => {
   const main = function* (t: Thread) {
     const pages = yield* take_pages(t, 1);
     const addr = yield* vmap(t, pages, 1, VM_MAP, PROT);
     const at = t.cpu.clock;
-    assertEquals(speculative_fill(t.k, 0, addr), true);
-    assertEquals(speculative_fill(t.k, 0, addr), false);
-    assertEquals(speculative_fill(t.k, 0, addr + PAGE_SIZE), false);
+    assertEquals(t.machine.mmu.speculate(0, addr), true);
+    assertEquals(t.machine.mmu.speculate(0, addr), false);
+    assertEquals(t.machine.mmu.speculate(0, addr + PAGE_SIZE), false);
     const tlb = t.machine.mmu.tlbs[0];
     assertEquals(tlb.peek(addr / PAGE_SIZE), pages[0].pfn);
-    evict(t.k, 0, addr);
+    t.machine.mmu.forgetPage(0, addr);
     assertEquals(tlb.holds(addr / PAGE_SIZE), false);
     assertEquals(t.cpu.clock, at);
   };

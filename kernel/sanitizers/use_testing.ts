@@ -16,7 +16,6 @@ import {
 } from "../mm/vmalloc.ts";
 import type { Thread } from "../thread.ts";
 import { sanitize } from "./index.ts";
-import { speculative_fill } from "./tlb.ts";
 
 /** What {@linkcode randomUse} runs on. */
 export interface UseOptions {
@@ -115,7 +114,7 @@ function* make(t: Thread, rng: Rng): Steps<Held | null> {
 
 function* touch(t: Thread, rng: Rng, held: Held): Steps {
   const addr = held.addr + rng.below(held.count) * PAGE_SIZE;
-  speculative_fill(t.k, rng.below(t.machine.engine.cpus.length), addr);
+  t.machine.mmu.speculate(rng.below(t.machine.engine.cpus.length), addr);
   if (rng.below(2) === 0) yield* vstore(t, addr, 8, addr);
   else yield* vload(t, addr, 8);
 }
