@@ -12,7 +12,6 @@ import { VM_ALLOC, VM_MAP, VmStruct } from "../mm/vm_struct.ts";
 import {
   PAGE_SIZE,
   PROT,
-  runVm,
   take_pages,
   VMALLOC_START,
   type VmOptions,
@@ -30,8 +29,8 @@ import {
 } from "../mm/vmalloc.ts";
 import type { Thread } from "../thread.ts";
 import { roomFor } from "./area_book.ts";
-import { sanitize } from "./index.ts";
-import { SanitizerReport } from "./report.ts";
+import { foundIn } from "./found_testing.ts";
+import type { SanitizerReport } from "./report.ts";
 import { randomUse } from "./use_testing.ts";
 
 /**
@@ -45,20 +44,10 @@ function found(
   options: VmOptions = {},
 ): SanitizerReport | null {
   const params = { ...options.params, vmap_quirk: new Set(quirks) };
-  const before = (t: Thread) => {
-    sanitize(t.k, ["areas"]);
-    options.before?.(t);
-  };
-  try {
-    runVm({ ...options, params, before }, function* (t) {
-      yield* main(t);
-      t.k.sanitizers!.quiet(t, t.k);
-    });
-    return null;
-  } catch (error) {
-    if (error instanceof SanitizerReport) return error;
-    throw error;
-  }
+  return foundIn("areas", function* (t) {
+    yield* main(t);
+    t.k.sanitizers!.quiet(t, t.k);
+  }, { ...options, params });
 }
 
 /** `main` is clean by default, and found as `headline` with `quirk`. */

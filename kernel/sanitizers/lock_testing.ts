@@ -2,11 +2,11 @@
 import { assertThrows } from "@std/assert";
 import type { Steps } from "../../arch/asm.ts";
 import { kthread_bind, kthread_create, kthread_join } from "../kthread.ts";
-import { runVm, type VmOptions } from "../mm/vm_testing.ts";
+import type { VmOptions } from "../mm/vm_testing.ts";
 import { wake_up_process } from "../sched/wakeup.ts";
 import type { KernelRun } from "../testing.ts";
 import type { Thread } from "../thread.ts";
-import { sanitize } from "./index.ts";
+import { runUnder } from "./found_testing.ts";
 import { SanitizerReport } from "./report.ts";
 
 /** {@linkcode runVm} on two CPUs, watched by `name`. */
@@ -15,8 +15,7 @@ export function watched<T>(
   main: (t: Thread) => Steps<T>,
   options: VmOptions = {},
 ): KernelRun<T> {
-  const before = (t: Thread) => void sanitize(t.k, [name]);
-  return runVm({ cpus: 2, pages: 64, ...options, before }, main);
+  return runUnder(name, main, { cpus: 2, pages: 64, ...options });
 }
 
 /** What `name` finds in `main`. */

@@ -35,20 +35,15 @@ import {
 } from "../softirq.ts";
 import { type KernelRun, spend } from "../testing.ts";
 import type { Thread } from "../thread.ts";
-import { RcuSanitizer } from "./rcu.ts";
+import { runUnder } from "./found_testing.ts";
 import { SanitizerReport } from "./report.ts";
-import { Sanitizers } from "./sanitizers.ts";
 
 /** Runs `main` with the rcu sanitizer on. */
 function run<T>(
   main: (t: Thread) => Steps<T>,
   options: VmOptions = {},
 ): KernelRun<T> {
-  const before = ({ k }: Thread) => {
-    k.sanitizers = new Sanitizers([new RcuSanitizer(k)]);
-    k.machine.engine.observer = k.sanitizers;
-  };
-  return runVm({ before, ...options }, main);
+  return runUnder("rcu", main, options);
 }
 
 /** What the sanitizer says of `main`: headline, and titles of sections. */

@@ -7,7 +7,6 @@ import { VM_MAP } from "../mm/vm_struct.ts";
 import {
   PAGE_SIZE,
   PROT,
-  runVm,
   take_pages,
   VMALLOC_START,
   type VmOptions,
@@ -23,8 +22,8 @@ import {
 } from "../mm/vmalloc.ts";
 import { vread } from "../mm/vread.ts";
 import type { Thread } from "../thread.ts";
-import { sanitize } from "./index.ts";
-import { SanitizerReport } from "./report.ts";
+import { foundIn } from "./found_testing.ts";
+import type { SanitizerReport } from "./report.ts";
 import { randomUse } from "./use_testing.ts";
 
 /** Runs `main` under the sanitizer. @returns What it has found; `null` = nothing. */
@@ -32,14 +31,7 @@ function found(
   main: (t: Thread) => Steps<unknown>,
   options: VmOptions = {},
 ): SanitizerReport | null {
-  const before = (t: Thread) => void sanitize(t.k, ["tlb"]);
-  try {
-    runVm({ before, ...options }, main);
-    return null;
-  } catch (error) {
-    if (error instanceof SanitizerReport) return error;
-    throw error;
-  }
+  return foundIn("tlb", main, options);
 }
 
 /** The same, with quirks put back. */
