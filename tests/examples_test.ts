@@ -72,7 +72,9 @@ Deno.test("examples/find_a_race.ts finds the race, replays it, and passes the re
   const [headline] = lines.slice(2).map((line) => line.trim());
   assertMatch(headline, /^BUG: KCSAN: data-race in count_hit/);
   assert(
-    lines.some((line) => /^ {2}replay\("v\d+\.\S*m\S*", scenario\)$/.test(line)),
+    lines.some((line) =>
+      /^ {2}replay\("v\d+\.\S*m\S*", scenario\)$/.test(line)
+    ),
   );
   assertEquals(lines.at(-2), `replayed: ${headline}`);
   assertMatch(lines.at(-1)!, /^without sanitizers: .* hits of 6 were counted$/);

@@ -80,7 +80,13 @@ function bootAndReport(command: BootCommand, io: Io, job: Job): number {
   const hostSeconds = (io.nowMs() - startedMs) / 1000;
   const text = outcome.format(command.format);
   io.out(showLog && text !== "" ? `\n${text}` : text);
-  if (!command.quiet) io.err(rateLine(outcome, hostSeconds));
+  if (!command.quiet) {
+    io.err(rateLine(outcome, hostSeconds));
+    const { sanitize } = command;
+    if (sanitize.length > 0) {
+      io.err(`vmaplab: nothing found by ${sanitize.join(", ")}\n`);
+    }
+  }
   return EXIT_OK;
 }
 
