@@ -7,6 +7,7 @@ import {
 } from "@std/assert";
 import {
   load,
+  local_irq_disable,
   READ_ONCE,
   type Steps,
   store,
@@ -315,3 +316,32 @@ Deno.test("too few CPUs, and what is no schedule, are refused in a line", () => 
     'Cannot read a schedule as "!"',
   );
 });
+
+Deno.test("a function that ends with a lock held, or preemption or interrupts off, is a finding", () => {
+  const ends: [(t: Thread, lock: Spinlock) => Steps<unknown>, string][] = [
+    [spin_lock, "lock held at task exit time: my_lock"],
+    [function* (t) {
+      preempt_disable(t);
+      yield* spin_idle(t);
+    }, "task ended with preemption off"],
+    [function* (t) {
+      yield* spin_idle(t);
+      local_irq_disable(t);
+    }, "task ended with interrupts off"],
+  ];
+  for (const [end, headline] of ends) {
+    let lock: Spinlock;
+    const scenario = (): ScheduleScenario => ({
+      before: (t) => {
+        lock = new Spinlock(t.k, "my_lock");
+      },
+      cpus: [(t) => end(t, lock)],
+    });
+    assertThrows(() => checkRandom({}, scenario), ScheduleError, headline);
+  }
+});
+
+/** One operation on shared state. */
+function spin_idle(t: Thread): Steps<unknown> {
+  return READ_ONCE(t, new Cell("any", 0));
+}

@@ -11,6 +11,7 @@
  * jiffies stand still; one node; no kernel threads besides the tasks.
  */
 import {
+  irqs_disabled,
   local_irq_disable,
   local_irq_enable,
   safe_halt,
@@ -22,7 +23,7 @@ import { generic } from "../../arch/hw/presets/generic.ts";
 import type { MachineSpec } from "../../arch/hw/spec.ts";
 import { StackOverflow } from "../../arch/sim/context.ts";
 import { Deadlock } from "../../arch/sim/engine.ts";
-import { KernelBug } from "../../kernel/bug.ts";
+import { BUG_ON, KernelBug } from "../../kernel/bug.ts";
 import { RESCHEDULE_VECTOR } from "../../kernel/irq_vectors.ts";
 import { Kernel } from "../../kernel/kernel.ts";
 import { ListPoisonError } from "../../kernel/lib/list.ts";
@@ -246,6 +247,10 @@ export class ExploreMachine {
       }
       local_irq_enable(t);
       yield* fn(t);
+      // As for a thread that ends: what it has taken it has given back.
+      t.k.sanitizers?.threadExit(t);
+      BUG_ON(t, t.preempt_count !== 0, "task ended with preemption off");
+      BUG_ON(t, irqs_disabled(t), "task ended with interrupts off");
       rcu_qsctr_inc(t); // on its way to schedule()
       this.#work[id] = null;
     }
