@@ -4,8 +4,10 @@
  *
  * Times are this host's and differ from run to run; steps do not.
  */
+import { oneOf, only, readFlags } from "../../boot/cli/flags.ts";
 import { host } from "../../boot/cli/host.ts";
 import type { Io } from "../../boot/cli/io.ts";
+import { oneLine, UsageError } from "../../boot/cli/usage.ts";
 import { examOptions } from "../search/exam.ts";
 import { search } from "../search/search.ts";
 import { type BootBench, bootTables, measureBoots, pad } from "./bench_boot.ts";
@@ -25,6 +27,15 @@ export interface ExploreRow {
 export interface BenchResult extends BootBench {
   readonly explore: readonly ExploreRow[];
 }
+
+const FORMATS = ["text", "json"] as const;
+const HELP = `Usage: deno task bench [--format=text|json]
+
+Measures what emulation costs this host: maps, boots, searches of the tree,
+schedules of the explorer. About half a minute.
+
+Exit code: 0, or 2 if the command line is wrong.
+`;
 
 /** Schedules that count, after as many of another seed for the host's compiler. */
 const SCHEDULES = 40_000;
@@ -80,25 +91,19 @@ export function formatBench(result: BenchResult): string {
   return `${lines.join("\n")}\n`;
 }
 
-/** @returns `null` for anything but nothing or one `--format=`. */
-function formatOf(args: readonly string[]): "text" | "json" | null {
-  if (args.length === 0) return "text";
-  const value = args.length === 1 ? args[0] : "";
-  return value === "--format=json"
-    ? "json"
-    : value === "--format=text"
-    ? "text"
-    : null;
-}
-
-/** @returns Exit code. */
+/** Runs the command line `args`. @returns The exit code. */
 export function bench(args: readonly string[], io: Io): number {
-  const format = formatOf(args);
-  if (format === null) {
-    io.err(
-      "vmaplab: Cannot run the benchmark as its only option is --format=text or --format=json: " +
-        `current value is "${args.join(" ")}"\n`,
-    );
+  let format: typeof FORMATS[number];
+  try {
+    const flags = readFlags(args, ["format"], ["help"]);
+    if (flags.help) {
+      io.out(HELP);
+      return 0;
+    }
+    format = oneOf("--format", only(flags, "format") ?? "text", FORMATS);
+  } catch (error) {
+    if (!(error instanceof UsageError)) throw error;
+    io.err(`vmaplab: ${oneLine(error.message)}\n`);
     return 2;
   }
   const result = measure(io);

@@ -126,7 +126,7 @@ async function runSearch(
     if (!quiet && now - shownMs >= everyMs) {
       shownMs = now;
       clear(io);
-      const line = progressLine(value, now - startMs);
+      const line = `${progressLine(value, now - startMs)}, nothing found yet`;
       if (io.errIsTerminal) io.err(line.slice(0, io.columns - 1));
       else complain(io, line);
     }
