@@ -25,6 +25,8 @@ export class AreaBook {
   readonly areas: KnownArea[] = [];
   /** Pages freed lazily that no purge has in hand. */
   lazyBytes = 0;
+  /** Events so far: they order what is freed against requests. */
+  seq = 0;
 
   /** First area that ends above `addr`, by its index. */
   indexAbove(addr: number): number {
@@ -76,45 +78,4 @@ export class AreaBook {
     if (at === areas.length - 1) areas.pop();
     else areas.splice(at, 1);
   }
-}
-
-/** A request for room under way. */
-export interface RoomRequest {
-  readonly t: unknown;
-  /** Number of the last event before it. */
-  readonly seq: number;
-  readonly size: number;
-  readonly align: number;
-  readonly vstart: number;
-  readonly vend: number;
-}
-
-/** A range that was in use. */
-interface Taken {
-  readonly start: number;
-  readonly end: number;
-}
-
-/**
- * Where the request would fit, with a page free on either side, among what was
- * in use at any time since it was made.
- *
- * @param inUse In order of address; may overlap.
- * @returns The address; -1 = nowhere.
- */
-export function roomFor(
-  request: RoomRequest,
-  inUse: readonly Taken[],
-  pageBytes: number,
-): number {
-  const { size, align, vstart, vend } = request;
-  const up = (addr: number) => Math.ceil(addr / align) * align;
-  let addr = up(vstart);
-  for (let i = 0; i < inUse.length; i++) {
-    const { start, end } = inUse[i];
-    if (end + pageBytes <= addr) continue;
-    if (addr + size + pageBytes <= start) break;
-    addr = up(end + pageBytes);
-  }
-  return addr + size <= vend ? addr : -1;
 }

@@ -28,7 +28,7 @@ import {
   vunmap,
 } from "../mm/vmalloc.ts";
 import type { Thread } from "../thread.ts";
-import { roomFor } from "./area_book.ts";
+import { roomFor } from "./area_requests.ts";
 import { foundIn } from "./found_testing.ts";
 import type { SanitizerReport } from "./report.ts";
 import { randomUse } from "./use_testing.ts";
@@ -160,7 +160,7 @@ Deno.test("a refusal for want of room is right", () => {
 Deno.test("roomFor() wants a free page on either side", () => {
   const at = (size: number, align: number, ...inUse: [number, number][]) =>
     roomFor(
-      { t: null, seq: 0, size, align, vstart: 16, vend: 32 },
+      { size, align, vstart: 16, vend: 32 },
       inUse.map(([start, end]) => ({ start, end })),
       1,
     );
