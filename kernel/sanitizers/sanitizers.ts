@@ -2,6 +2,11 @@
  * The sanitizers that are on, as one: passes each event to those that want it,
  * in their order. `k.sanitizers`; also the machine's observer, unless somebody
  * else is, who then passes events on.
+ *
+ * Each event is written out, as the shorter forms cost an explorer's schedule of
+ * 60 operations more on the host (Deno 2.9.6, two busy cores, about 50 us with all
+ * sanitizers, runs in turn): a closure for each event made by one function, 3 to 9
+ * us with bound methods, 8 us with methods called by name; `for...of`, 0 to 5 us.
  */
 import type { Context } from "../../arch/sim/context.ts";
 import type { Cpu } from "../../arch/sim/cpu.ts";
