@@ -1,4 +1,5 @@
 /** Programs as lines for people, much like C. */
+import { printVaddr, type PteFormat } from "../../arch/hw/pte.ts";
 import type { Slot } from "./slot.ts";
 import {
   type Call,
@@ -59,14 +60,18 @@ function sharedSlots(
 }
 
 /** What `call` does now, given what its slot holds; ahead of it, so without a result. */
-export function describeNow({ mappings }: Slot, call: Call): string {
+export function describeNow(
+  format: PteFormat,
+  { mappings }: Slot,
+  call: Call,
+): string {
   const { kind, n } = call;
   const [first] = mappings;
   if (!usesSlot(kind) || (first === undefined && kind <= CallKind.RANGE)) {
     return describeCall(call, new Set(), new Map()).replace(/^s\d+ = /, "");
   }
   if (first === undefined) return "nothing: the slot is empty";
-  const at = `0x${first.addr.toString(16)}`;
+  const at = printVaddr(format, first.addr);
   switch (kind) {
     case CallKind.TOUCH:
       return `${n % 2 === 0 ? "read" : "write"} at ${at}, page ${n >> 1}`;
@@ -80,7 +85,7 @@ export function describeNow({ mappings }: Slot, call: Call): string {
     : mappings.length > 1
     ? ` and ${mappings.length - 1} more`
     : "";
-  return `${FREES[first.kind]}(${at}, ${first.count} pages)${times}`;
+  return `${FREES[first.kind]}(${at}, ${pages(first.count)})${times}`;
 }
 
 function describeEarly({ kind, slot, n }: Call): string {

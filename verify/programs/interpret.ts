@@ -47,9 +47,13 @@ const SYMBOLS = [
 export function* perform(t: Thread, w: World, call: Call): Steps {
   const { kind, n } = call;
   const slot = w.slots[call.slot];
-  enter(t, SYMBOLS[kind]);
+  const empties = kind <= CallKind.RANGE && slot.mappings.length > 0;
+  enter(t, SYMBOLS[empties ? CallKind.FREE : kind]);
   w.machine.shared();
-  w.watcher?.(t, `-> ${describeNow(slot, call)}`);
+  if (w.watcher !== null) {
+    const { format } = t.machine.mmu;
+    w.watcher(t, `-> ${describeNow(format, slot, call)}`);
+  }
   switch (kind) {
     case CallKind.READ:
       yield* read_any(t, w, slot, n);
