@@ -4,7 +4,6 @@
  */
 import {
   charge_cycles,
-  local_irq_disable,
   local_irq_enable,
   read_line,
   type Steps,
@@ -14,21 +13,14 @@ import { generic } from "../arch/hw/presets/generic.ts";
 import { findPreset } from "../arch/hw/presets/index.ts";
 import type { MachineSpec } from "../arch/hw/spec.ts";
 import type { EngineOptions, StopReason } from "../arch/sim/engine.ts";
-import { boot_cpu_init } from "./cpumask.ts";
-import { init_IRQ } from "./irq.ts";
+import { bring_up_core } from "./bring_up.ts";
 import { Kernel } from "./kernel.ts";
 import { kthread_run } from "./kthread.ts";
 import { DEFAULT_PARAMS, type KernelParams } from "./params.ts";
 import { Printk } from "./printk.ts";
-import { rcu_init } from "./rcu.ts";
 import { cpu_idle } from "./sched/idle.ts";
-import { sched_init } from "./sched/sched.ts";
 import { setup_boot_clock, smp_init } from "./smpboot.ts";
-import { smp_call_init } from "./smp.ts";
-import { softirq_init } from "./softirq.ts";
 import { Thread } from "./thread.ts";
-import { tick_init } from "./tick.ts";
-import { init_timers } from "./timer.ts";
 import { init_workqueues } from "./workqueue.ts";
 
 /** What {@linkcode runKernel} is to run, and on what. */
@@ -134,15 +126,7 @@ function* start_kernel(
   options: RunOptions,
   init: (t: Thread) => Steps,
 ): Steps<never> {
-  local_irq_disable(t);
-  boot_cpu_init(t);
-  sched_init(t);
-  rcu_init(t);
-  init_IRQ(t);
-  init_timers(t);
-  softirq_init(t);
-  tick_init(t);
-  smp_call_init(t);
+  bring_up_core(t);
   if (options.early !== undefined) yield* options.early(t);
   yield* setup_boot_clock(t);
   local_irq_enable(t);

@@ -5,7 +5,7 @@
 import type { Context } from "../../arch/sim/context.ts";
 import type { Observer } from "../../arch/sim/observer.ts";
 import { symName } from "../../arch/sim/symbol.ts";
-import { EventKind, type ScheduleEvent } from "../explore/event.ts";
+import { describeEvent, type ScheduleEvent } from "../explore/event.ts";
 import { StepTrace } from "../explore/trace.ts";
 import { describeProgram } from "../programs/program.ts";
 import { type Case, type Finding, type Lab, runCase } from "../search/case.ts";
@@ -60,23 +60,23 @@ class RoundNotes implements Observer {
   operation(t: Context, kind: number, place: unknown, value: number): void {
     const { step } = this.lab.machine.driver;
     this.#places[step] = { cpu: t.cpu.id, sym: t.stack[t.depth - 1] };
-    this.#trace?.operation?.(t, kind, place, value);
+    this.#trace?.operation(t, kind, place, value);
   }
 
   interrupt(...args: Parameters<Required<Observer>["interrupt"]>): void {
-    this.#trace?.interrupt?.(...args);
+    this.#trace?.interrupt(...args);
   }
 
   ipi(...args: Parameters<Required<Observer>["ipi"]>): void {
-    this.#trace?.ipi?.(...args);
+    this.#trace?.ipi(...args);
   }
 
   flush(...args: Parameters<Required<Observer>["flush"]>): void {
-    this.#trace?.flush?.(...args);
+    this.#trace?.flush(...args);
   }
 
   switchTo(...args: Parameters<Required<Observer>["switchTo"]>): void {
-    this.#trace?.switchTo?.(...args);
+    this.#trace?.switchTo(...args);
   }
 
   lines(): string[] {
@@ -107,26 +107,6 @@ class RoundNotes implements Observer {
     const where = place === undefined
       ? "at the start"
       : `step ${at}, CPU ${place.cpu} in ${symName(place.sym)}`;
-    return `${where}: ${words(event)}`;
-  }
-}
-
-/** A decision in words. */
-function words({ kind, a, b }: ScheduleEvent): string {
-  switch (kind) {
-    case EventKind.SWITCH:
-      return `CPU ${a} goes on`;
-    case EventKind.HOLD:
-      return `CPU ${a} goes on, interrupts to it are late`;
-    case EventKind.TICK:
-      return `a timer tick on CPU ${a}`;
-    case EventKind.MIGRATE:
-      return `the tasks of CPUs ${a} and ${b} change places`;
-    case EventKind.FILL:
-      return `CPU ${a} fills its TLB for page ${b} of vmalloc space`;
-    case EventKind.EVICT:
-      return `CPU ${a} loses its translation of page ${b} of vmalloc space`;
-    default:
-      return "a memory allocation fails";
+    return `${where}: ${describeEvent(event)}`;
   }
 }

@@ -147,7 +147,7 @@ function tell(c: Case, finding: Finding, io: VerifyIo): void {
     io.out(report(small, again, lines));
     return;
   }
-  io.out(formatOops(oopsOf(finding.error, exploreSpec(1, 1).clockHz, null)!));
+  io.out(oopsText(finding));
   complain(
     io,
     "The finding does not show again when its schedule is replayed, which is a bug of vmaplab to report, with this command line",
@@ -167,14 +167,18 @@ function replay(c: Case, trace: boolean, io: VerifyIo): number {
 
 /** The oops, what led to it, and how to see it again. */
 function report(c: Case, finding: Finding, lines: readonly string[]): string {
-  const oops = oopsOf(finding.error, exploreSpec(1, 1).clockHz, null)!;
   return [
-    formatOops(oops),
+    oopsText(finding),
     "\n",
     ...lines.map((line) => `${line}\n`),
     `\nFound by: ${finding.by}\n`,
     `deno task verify --replay=${formatCase(c)}\n`,
   ].join("");
+}
+
+/** The seed that an oops ends with is left out: the replay string says it all. */
+function oopsText({ error }: Finding): string {
+  return formatOops(oopsOf(error, exploreSpec(1, 1).clockHz, null)!);
 }
 
 function progressLine(progress: SearchProgress, ms: number): string {

@@ -35,6 +35,26 @@ export interface ScheduleEvent {
   readonly b: number;
 }
 
+/** A decision in words. */
+export function describeEvent({ kind, a, b }: ScheduleEvent): string {
+  switch (kind) {
+    case EventKind.SWITCH:
+      return `CPU ${a} goes on, an interrupt on its way arrives`;
+    case EventKind.HOLD:
+      return `CPU ${a} goes on, interrupts stay on their way`;
+    case EventKind.TICK:
+      return `tick on CPU ${a}`;
+    case EventKind.MIGRATE:
+      return `the tasks of CPU ${a} and CPU ${b} change places`;
+    case EventKind.FILL:
+      return `CPU ${a} fills its TLB for page ${b}`;
+    case EventKind.EVICT:
+      return `CPU ${a} loses its translation of page ${b}`;
+    default:
+      return `request ${a} for memory fails`;
+  }
+}
+
 /** Letters of the kinds, in their order. */
 const LETTERS = "shtmfex";
 /** Operands of each kind. */

@@ -144,13 +144,12 @@ export class ExploreMachine {
 
   /** Ends grace periods on all CPUs until no callback waits. */
   settle(chooser: Chooser): void {
-    const { driver, k, machine } = this;
+    const { k, machine } = this;
     for (let tries = 0; k.rcu.backlog > 0 && tries < 8; tries++) {
-      driver.begin(null);
       endGracePeriod(k);
-      for (const cpu of machine.engine.cpus) cpu.timerAt = cpu.clock;
-      for (const cpu of machine.engine.cpus) cpu.refreshNextIrq();
-      for (const cpu of machine.engine.cpus) machine.engine.reschedule(cpu);
+      for (const cpu of machine.engine.cpus) {
+        machine.engine.setTimer(cpu, cpu.clock);
+      }
       this.#runToEnd(chooser);
     }
   }

@@ -30,7 +30,7 @@ import {
 } from "../../kernel/irq_vectors.ts";
 import { LockOwner } from "../../kernel/locking/lock_stat.ts";
 import type { Thread } from "../../kernel/thread.ts";
-import { EventKind, formatEvents, type ScheduleEvent } from "./event.ts";
+import { describeEvent, formatEvents } from "./event.ts";
 import type { ExploreMachine } from "./machine.ts";
 
 /** Characters of a CPU's column, the gap after it included. */
@@ -191,7 +191,10 @@ export class StepTrace implements Observer {
     const { events } = driver;
     while (this.#decisions < events.length) {
       const event = events[this.#decisions++];
-      this.#lines.push(`${stepText(event.at)}* ${describeEvent(event)}`);
+      const text = formatEvents([{ ...event, at: 0 }]);
+      this.#lines.push(
+        `${stepText(event.at)}* ${describeEvent(event)} (${text})`,
+      );
     }
   }
 
@@ -230,31 +233,6 @@ export class StepTrace implements Observer {
     )
       .filter((text) => text !== "").join("; ");
   }
-}
-
-/** A decision in words, and as it stands in a schedule. */
-function describeEvent(event: ScheduleEvent): string {
-  const { kind, a, b } = event;
-  const text = formatEvents([{ ...event, at: 0 }]);
-  const words = (() => {
-    switch (kind) {
-      case EventKind.SWITCH:
-        return `CPU ${a} goes on, an interrupt on its way arrives`;
-      case EventKind.HOLD:
-        return `CPU ${a} goes on, interrupts stay on their way`;
-      case EventKind.TICK:
-        return `tick on CPU ${a}`;
-      case EventKind.MIGRATE:
-        return `the tasks of CPU ${a} and CPU ${b} change places`;
-      case EventKind.FILL:
-        return `CPU ${a} fills its TLB for page ${b}`;
-      case EventKind.EVICT:
-        return `CPU ${a} loses its translation of page ${b}`;
-      default:
-        return `request ${a} for memory fails`;
-    }
-  })();
-  return `${words} (${text})`;
 }
 
 function vectorName(vector: number): string {
