@@ -11,7 +11,7 @@
  */
 import type { Steps } from "../../../arch/asm.ts";
 import type { BlockDevice } from "../../block/block_device.ts";
-import { kthread_run, kthread_stop } from "../../kthread.ts";
+import { kthread_stop } from "../../kthread.ts";
 import {
   EINVAL,
   ENODEV,
@@ -23,10 +23,8 @@ import {
 import { alloc_vm_area, free_vm_area } from "../../mm/vmalloc.ts";
 import { wait_event } from "../../sched/wait.ts";
 import type { Thread } from "../../thread.ts";
-import {
-  bind_evtchn_to_irqhandler,
-  unbind_from_irqhandler,
-} from "../../xen/events.ts";
+import { unbind_from_irqhandler } from "../../xen/events.ts";
+import { connect_evtchn, follow_frontend, run_backend } from "./backend.ts";
 import {
   Blkback,
   blkif_be_int,
@@ -45,14 +43,11 @@ import {
   xenbus_switch_state,
   type XenbusDevice,
   type XenbusDriver,
-  XenbusStateClosed,
-  XenbusStateClosing,
   XenbusStateConnected,
   XenbusStateInitialised,
   XenbusStateInitWait,
 } from "./xenbus.ts";
 import {
-  xenbus_bind_evtchn,
   xenbus_map_ring_valloc,
   xenbus_unmap_ring_vfree,
 } from "./xenbus_client.ts";
@@ -85,23 +80,16 @@ export function blkback(
   };
 }
 
-function* frontend_changed(t: Thread, dev: XenbusDevice, state: number): Steps {
+function frontend_changed(t: Thread, dev: XenbusDevice, state: number): Steps {
   const be = dev.driver_data as Blkback;
-  switch (state) {
-    case XenbusStateInitialised:
-      if (dev.state === XenbusStateInitWait) yield* connect(t, be);
-      break;
-    case XenbusStateClosing:
-      yield* blkif_disconnect(t, be);
-      yield* xenbus_switch_state(t, dev, XenbusStateClosing);
-      break;
-    case XenbusStateClosed:
-      yield* blkif_disconnect(t, be);
-      yield* xenbus_switch_state(t, dev, XenbusStateClosed);
-      break;
-    default:
-      break;
-  }
+  return follow_frontend(
+    t,
+    dev,
+    state,
+    XenbusStateInitialised,
+    () => connect(t, be),
+    () => blkif_disconnect(t, be),
+  );
 }
 
 /** Maps the ring and says what disk there is. */
@@ -144,21 +132,17 @@ function* connect_ring(t: Thread, be: Blkback): Steps<0 | Errno> {
   const sring = yield* xenbus_map_ring_valloc(t, dev, ref);
   if (IS_ERR_VALUE(sring)) return sring;
   be.ring = new BackRing(sring, pageBytes, BLKIF_ENTRY_BYTES);
-  const local = yield* xenbus_bind_evtchn(t, dev, port);
-  if (IS_ERR_VALUE(local)) return local;
-  be.evtchn = local;
-  yield* bind_evtchn_to_irqhandler(
+  const error = yield* connect_evtchn(
     t,
-    local,
-    (t: Thread) => blkif_be_int(t, be),
+    dev,
+    be,
+    port,
+    (t) => blkif_be_int(t, be),
   );
-  const { domid } = t;
-  be.thread = yield* kthread_run(
+  if (error !== 0) return error;
+  be.thread = yield* run_backend(
     t,
-    (p) => {
-      p.domid = domid;
-      return blkif_schedule(p, be);
-    },
+    (p) => blkif_schedule(p, be),
     `blkback.${dev.otherend_id}.${be.bdev.name}`,
   );
   return 0;

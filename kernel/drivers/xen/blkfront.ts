@@ -10,25 +10,13 @@
 import { charge, enter, ksym, leave, type Steps } from "../../../arch/asm.ts";
 import type { RequestQueue } from "../../block/blk_core.ts";
 import { type BlockDevice, SECTOR_BYTES } from "../../block/block_device.ts";
-import {
-  EINVAL,
-  ENOMEM,
-  err,
-  type Errno,
-  IS_ERR_VALUE,
-} from "../../lib/errno.ts";
+import { EINVAL, err, type Errno, IS_ERR_VALUE } from "../../lib/errno.ts";
 import { spin_lock_irq, spin_unlock_irq } from "../../locking/spinlock.ts";
 import { AddressSpace } from "../../mm/filemap.ts";
-import { __GFP_HIGH, __GFP_ZERO, GFP_NOIO } from "../../mm/gfp.ts";
-import { page_address } from "../../mm/page.ts";
-import { alloc_page } from "../../mm/page_alloc.ts";
 import { truncate_inode_pages } from "../../mm/truncate.ts";
 import { KERN_INFO, KERN_WARNING, printk } from "../../printk.ts";
 import type { Thread } from "../../thread.ts";
-import {
-  bind_evtchn_to_irqhandler,
-  unbind_from_irqhandler,
-} from "../../xen/events.ts";
+import { unbind_from_irqhandler } from "../../xen/events.ts";
 import {
   BlkfrontInfo,
   blkif_interrupt,
@@ -36,7 +24,7 @@ import {
   revoke,
 } from "./blkfront_io.ts";
 import { BLKIF_ENTRY_BYTES } from "./blkif.ts";
-import { FrontRing, SHARED_RING_INIT } from "./ring.ts";
+import { setup_evtchn, setup_ring } from "./frontend.ts";
 import {
   xenbus_dev_fatal,
   xenbus_switch_state,
@@ -48,11 +36,7 @@ import {
   XenbusStateInitialised,
   XenbusStateUnknown,
 } from "./xenbus.ts";
-import {
-  free_ring,
-  xenbus_alloc_evtchn,
-  xenbus_grant_ring,
-} from "./xenbus_client.ts";
+import { free_ring } from "./xenbus_client.ts";
 import { xenbus_scan, xenbus_write } from "./xenstore.ts";
 
 const TALK_TO_BACKEND = ksym("talk_to_backend");
@@ -112,29 +96,18 @@ function* talk_to_backend(t: Thread, info: BlkfrontInfo): Steps<0 | Errno> {
 }
 
 function* setup_blkring(t: Thread, info: BlkfrontInfo): Steps<0 | Errno> {
-  const { pageBytes } = t.machine.memory;
-  const page = yield* alloc_page(t, GFP_NOIO | __GFP_HIGH | __GFP_ZERO);
-  if (page === null) return err(ENOMEM);
-  info.ring_page = page;
-  const sring = page_address(t.k, page);
-  yield* SHARED_RING_INIT(t, sring);
-  info.ring = new FrontRing(sring, pageBytes, BLKIF_ENTRY_BYTES);
+  const error = yield* setup_ring(t, info.dev, info, BLKIF_ENTRY_BYTES);
+  if (error !== 0) return error;
   for (let id = info.ring.nr_ents - 1; id >= 0; id--) {
     info.shadow[id] = { request: null, grefs: [] };
     info.free_ids.push(id);
   }
-  const ref = yield* xenbus_grant_ring(t, info.dev, page);
-  if (IS_ERR_VALUE(ref)) return ref;
-  info.ring_ref = ref;
-  const port = yield* xenbus_alloc_evtchn(t, info.dev);
-  if (IS_ERR_VALUE(port)) return port;
-  info.evtchn = port;
-  yield* bind_evtchn_to_irqhandler(
+  return yield* setup_evtchn(
     t,
-    port,
-    (t: Thread) => blkif_interrupt(t, info),
+    info.dev,
+    info,
+    (t) => blkif_interrupt(t, info),
   );
-  return 0;
 }
 
 function* backend_changed(t: Thread, dev: XenbusDevice, state: number): Steps {

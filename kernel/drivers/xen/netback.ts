@@ -31,11 +31,7 @@ import {
   type MapGrantRef,
   type UnmapGrantRef,
 } from "../../../arch/xen/abi.ts";
-import {
-  kthread_run,
-  kthread_should_stop,
-  kthread_stop,
-} from "../../kthread.ts";
+import { kthread_should_stop, kthread_stop } from "../../kthread.ts";
 import {
   EINVAL,
   ENODEV,
@@ -55,7 +51,6 @@ import { cond_resched } from "../../sched/sched.ts";
 import { wait_event, WaitQueue, wake_up } from "../../sched/wait.ts";
 import type { Thread } from "../../thread.ts";
 import {
-  bind_evtchn_to_irqhandler,
   notify_remote_via_evtchn,
   unbind_from_irqhandler,
 } from "../../xen/events.ts";
@@ -64,6 +59,7 @@ import {
   HYPERVISOR_map_grant_ref,
   HYPERVISOR_unmap_grant_ref,
 } from "../../xen/hypercall.ts";
+import { connect_evtchn, follow_frontend, run_backend } from "./backend.ts";
 import { copy_over } from "./copy.ts";
 import { ETH_FRAME_LEN, ETH_HLEN } from "./netfront_io.ts";
 import {
@@ -90,13 +86,10 @@ import {
   xenbus_switch_state,
   type XenbusDevice,
   type XenbusDriver,
-  XenbusStateClosed,
-  XenbusStateClosing,
   XenbusStateConnected,
   XenbusStateInitWait,
 } from "./xenbus.ts";
 import {
-  xenbus_bind_evtchn,
   xenbus_map_ring_valloc,
   xenbus_unmap_ring_vfree,
 } from "./xenbus_client.ts";
@@ -174,23 +167,16 @@ export function netback(
       yield* xenbus_switch_state(t, dev, XenbusStateInitWait);
       return 0;
     },
-    *otherend_changed(t, dev, state) {
+    otherend_changed(t, dev, state) {
       const be = dev.driver_data as Netback;
-      switch (state) {
-        case XenbusStateConnected:
-          if (dev.state === XenbusStateInitWait) yield* connect(t, be);
-          break;
-        case XenbusStateClosing:
-          yield* netif_disconnect(t, be);
-          yield* xenbus_switch_state(t, dev, XenbusStateClosing);
-          break;
-        case XenbusStateClosed:
-          yield* netif_disconnect(t, be);
-          yield* xenbus_switch_state(t, dev, XenbusStateClosed);
-          break;
-        default:
-          break;
-      }
+      return follow_frontend(
+        t,
+        dev,
+        state,
+        XenbusStateConnected,
+        () => connect(t, be),
+        () => netif_disconnect(t, be),
+      );
     },
     *remove(t, dev) {
       yield* netif_disconnect(t, dev.driver_data as Netback);
@@ -231,22 +217,18 @@ function* connect_rings(t: Thread, be: Netback): Steps<0 | Errno> {
   const rx = yield* xenbus_map_ring_valloc(t, dev, rx_ref);
   if (IS_ERR_VALUE(rx)) return rx;
   be.rx = new BackRing(rx, pageBytes, NETIF_RX_ENTRY_BYTES);
-  const local = yield* xenbus_bind_evtchn(t, dev, port);
-  if (IS_ERR_VALUE(local)) return local;
-  be.evtchn = local;
   be.kicked = true; // there may be something already
-  yield* bind_evtchn_to_irqhandler(
+  const error = yield* connect_evtchn(
     t,
-    local,
-    (t: Thread) => netif_be_int(t, be),
+    dev,
+    be,
+    port,
+    (t) => netif_be_int(t, be),
   );
-  const { domid } = t;
-  be.thread = yield* kthread_run(
+  if (error !== 0) return error;
+  be.thread = yield* run_backend(
     t,
-    (p) => {
-      p.domid = domid;
-      return netbk_thread(p, be);
-    },
+    (p) => netbk_thread(p, be),
     `netback.${dev.otherend_id}`,
   );
   return 0;

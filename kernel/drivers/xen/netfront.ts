@@ -6,26 +6,15 @@
  * Left out: page flipping, suspend and resume.
  */
 import { charge, enter, ksym, leave, type Steps } from "../../../arch/asm.ts";
-import {
-  ENODEV,
-  ENOMEM,
-  err,
-  type Errno,
-  IS_ERR_VALUE,
-} from "../../lib/errno.ts";
+import { ENODEV, err, type Errno, IS_ERR_VALUE } from "../../lib/errno.ts";
 import {
   spin_lock_irqsave,
   spin_unlock_irqrestore,
 } from "../../locking/spinlock.ts";
-import { __GFP_HIGH, __GFP_ZERO, GFP_NOIO } from "../../mm/gfp.ts";
-import { page_address } from "../../mm/page.ts";
-import { __free_page, alloc_page } from "../../mm/page_alloc.ts";
+import { __free_page } from "../../mm/page_alloc.ts";
 import { KERN_INFO, printk } from "../../printk.ts";
 import type { Thread } from "../../thread.ts";
-import {
-  bind_evtchn_to_irqhandler,
-  unbind_from_irqhandler,
-} from "../../xen/events.ts";
+import { unbind_from_irqhandler } from "../../xen/events.ts";
 import { gnttab_end_foreign_access } from "../../xen/grant_table.ts";
 import {
   carrier_off,
@@ -35,7 +24,7 @@ import {
   xennet_interrupt,
 } from "./netfront_io.ts";
 import { NETIF_RX_ENTRY_BYTES, NETIF_TX_ENTRY_BYTES } from "./netif.ts";
-import { FrontRing, SHARED_RING_INIT } from "./ring.ts";
+import { setup_evtchn, setup_ring } from "./frontend.ts";
 import {
   xenbus_dev_fatal,
   xenbus_switch_state,
@@ -46,11 +35,7 @@ import {
   XenbusStateInitWait,
   XenbusStateUnknown,
 } from "./xenbus.ts";
-import {
-  free_ring,
-  xenbus_alloc_evtchn,
-  xenbus_grant_ring,
-} from "./xenbus_client.ts";
+import { free_ring } from "./xenbus_client.ts";
 import { xenbus_scan, xenbus_write } from "./xenstore.ts";
 
 const TALK_TO_BACKEND = ksym("talk_to_backend");
@@ -133,30 +118,19 @@ function* setup_netfront(t: Thread, np: Netfront): Steps<0 | Errno> {
     NETIF_RX_ENTRY_BYTES,
   ]] as const;
   for (const [side, entryBytes] of sides) {
-    const page = yield* alloc_page(t, GFP_NOIO | __GFP_HIGH | __GFP_ZERO);
-    if (page === null) return err(ENOMEM);
-    side.ring_page = page;
-    const sring = page_address(t.k, page);
-    yield* SHARED_RING_INIT(t, sring);
-    const { pageBytes } = t.machine.memory;
-    side.ring = new FrontRing(sring, pageBytes, entryBytes);
+    const error = yield* setup_ring(t, np.dev, side, entryBytes);
+    if (error !== 0) return error;
     for (let id = side.ring.nr_ents - 1; id >= 0; id--) {
       side.slots[id] = { page: null, gref: 0 };
       side.free_ids.push(id);
     }
-    const ref = yield* xenbus_grant_ring(t, np.dev, page);
-    if (IS_ERR_VALUE(ref)) return ref;
-    side.ring_ref = ref;
   }
-  const port = yield* xenbus_alloc_evtchn(t, np.dev);
-  if (IS_ERR_VALUE(port)) return port;
-  np.evtchn = port;
-  yield* bind_evtchn_to_irqhandler(
+  return yield* setup_evtchn(
     t,
-    port,
-    (t: Thread) => xennet_interrupt(t, np),
+    np.dev,
+    np,
+    (t) => xennet_interrupt(t, np),
   );
-  return 0;
 }
 
 /** Gives back all that {@linkcode setup_netfront} and frames took; the back end has closed. */
