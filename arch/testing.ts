@@ -1,7 +1,10 @@
 /** Bare machines for tests of the layers below the kernel. */
 import { MachineContext, read_line, type Steps } from "./asm.ts";
 import { CacheLine } from "./hw/line.ts";
-import type { EngineOptions, InterruptHandler } from "./sim/engine.ts";
+import type { Cpu } from "./sim/cpu.ts";
+import type { Engine, EngineOptions, InterruptHandler } from "./sim/engine.ts";
+import type { Policy } from "./sim/policy.ts";
+import { Rng } from "./sim/random.ts";
 import { Machine } from "./hw/machine.ts";
 import { findPreset } from "./hw/presets/index.ts";
 import type { MachineSpec } from "./hw/spec.ts";
@@ -43,4 +46,26 @@ export function startOn(
 
 function* noHandler(t: MachineContext): Steps<void> {
   yield* read_line(t, new CacheLine(0));
+}
+
+/** Any CPU that is due soon, by seed: orders that exact time never gives. */
+export class Jitter implements Policy {
+  readonly #random: Rng;
+
+  constructor(seed: number) {
+    this.#random = new Rng(seed);
+  }
+
+  pick(engine: Engine): Cpu | null {
+    const first = engine.queue.keyOf(engine.queue.first());
+    if (first === Infinity) return null;
+    const due = engine.cpus.filter((c) =>
+      engine.queue.keyOf(c.id) < first + 20000
+    );
+    return due[this.#random.below(due.length)];
+  }
+
+  horizon(): number {
+    return -Infinity;
+  }
 }

@@ -127,16 +127,11 @@ export const PARAMETERS: readonly Parameter[] = [
     help: "historic bugs of the rewrite to put back",
     set: (draft, value) => {
       const names = QUIRKS.map(({ name }) => name);
-      draft.vmap_quirk = new Set(
-        (value ?? "").split(",").map((name) =>
-          choice(
-            "vmap.quirk",
-            name,
-            names,
-            "a list of quirks from --help",
-            value,
-          )
-        ),
+      draft.vmap_quirk = choices(
+        "vmap.quirk",
+        value,
+        names,
+        "a list of quirks from --help",
       );
     },
   },
@@ -148,16 +143,11 @@ export const PARAMETERS: readonly Parameter[] = [
     }`,
     set: (draft, value) => {
       const names = PAGEATTR_QUIRKS.map(({ name }) => name);
-      draft.pageattr_quirk = new Set(
-        (value ?? "").split(",").map((name) =>
-          choice(
-            "pageattr.quirk",
-            name,
-            names,
-            `a list of ${names.join(", ")}`,
-            value,
-          )
-        ),
+      draft.pageattr_quirk = choices(
+        "pageattr.quirk",
+        value,
+        names,
+        `a list of ${names.join(", ")}`,
       );
     },
   },
@@ -169,10 +159,11 @@ export const PARAMETERS: readonly Parameter[] = [
     }`,
     set: (draft, value) => {
       const names = XEN_QUIRKS.map(({ name }) => name);
-      draft.xen_quirk = new Set(
-        (value ?? "").split(",").map((name) =>
-          choice("xen.quirk", name, names, `one of ${names.join(", ")}`, value)
-        ),
+      draft.xen_quirk = choices(
+        "xen.quirk",
+        value,
+        names,
+        `one of ${names.join(", ")}`,
       );
     },
   },
@@ -545,6 +536,19 @@ function choice<T extends string>(
   if (found !== undefined) return found;
   const hint = text ? ` (nearest is "${nearest(text, choices)}")` : "";
   throw new ParamError(name, `${expected}${hint}`, value);
+}
+
+/** A list with commas, each item one of `names`. */
+function choices(
+  name: string,
+  value: string | null,
+  names: readonly string[],
+  expected: string,
+): Set<string> {
+  const items = (value ?? "").split(",");
+  return new Set(
+    items.map((item) => choice(name, item, names, expected, value)),
+  );
 }
 
 function flag(name: string, value: string | null): void {

@@ -60,6 +60,19 @@ export function fixed(value: number, decimals: number): string {
   return Number.isFinite(value) ? value.toFixed(decimals) : "-";
 }
 
+/** A number of each run; a dash where there is no run. */
+export function columnOf<Run>(
+  header: string,
+  runs: readonly (Run | undefined)[],
+  valueOf: (run: Run) => number,
+  decimals = decimalsFor(runs.map((run) => run ? valueOf(run) : 0)),
+): Column {
+  return {
+    header,
+    cells: runs.map((run) => fixed(run ? valueOf(run) : NaN, decimals)),
+  };
+}
+
 function columnWidth({ header, cells }: Column): number {
   return Math.max(header.length, ...cells.map((cell) => cell.length));
 }

@@ -9,7 +9,7 @@ import type {
   MachineResult,
   XfsLargeDirRun,
 } from "../boot/results.ts";
-import { type Column, decimalsFor, fixed } from "./columns.ts";
+import { type Column, columnOf } from "./columns.ts";
 import { type Group, groupedTable } from "./groups.ts";
 import { apiText, machineText } from "./table.ts";
 
@@ -51,14 +51,14 @@ function heading(
 /** Columns of one layer; `runs` has a place for each number of threads. */
 function layerGroup(runs: readonly (XfsLargeDirRun | undefined)[]): Group {
   const columns = [
-    column("lookups/s", runs, (run) => run.lookups_per_s, 0),
-    column("vmaps", runs, (run) => run.vmap_ops / run.lookups),
-    column("flushes", runs, (run) => run.tlb_flushes / run.lookups),
-    column("IPIs", runs, (run) => run.ipis / run.lookups),
+    columnOf("lookups/s", runs, (run) => run.lookups_per_s, 0),
+    columnOf("vmaps", runs, (run) => run.vmap_ops / run.lookups),
+    columnOf("flushes", runs, (run) => run.tlb_flushes / run.lookups),
+    columnOf("IPIs", runs, (run) => run.ipis / run.lookups),
   ];
   const [{ vmap, buf_map }] = runs.filter((run) => run !== undefined);
   if (runs.some((run) => hasSpeedup(run?.speedup ?? null))) {
-    columns.push(column("speed-up", runs, (run) => run.speedup ?? NaN, 1));
+    columns.push(columnOf("speed-up", runs, (run) => run.speedup ?? NaN, 1));
   }
   return {
     title: `${vmap}, ${apiText(buf_map)}`,
@@ -69,16 +69,4 @@ function layerGroup(runs: readonly (XfsLargeDirRun | undefined)[]): Group {
 /** Whether it compares two runs. */
 function hasSpeedup(speedup: number | null): boolean {
   return speedup !== null && speedup !== 1;
-}
-
-function column(
-  header: string,
-  runs: readonly (XfsLargeDirRun | undefined)[],
-  valueOf: (run: XfsLargeDirRun) => number,
-  decimals = decimalsFor(runs.map((run) => run ? valueOf(run) : 0)),
-): Column {
-  return {
-    header,
-    cells: runs.map((run) => fixed(run ? valueOf(run) : NaN, decimals)),
-  };
 }

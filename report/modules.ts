@@ -3,7 +3,7 @@
  * number of tasks and by vmap layer. And the listing of `none`.
  */
 import type { BootResult, ModulesRun, NoneRun } from "../boot/results.ts";
-import { type Column, decimalsFor, fixed } from "./columns.ts";
+import { type Column, columnOf } from "./columns.ts";
 import { type Group, groupedTable } from "./groups.ts";
 import { machineText } from "./table.ts";
 
@@ -39,10 +39,10 @@ function layerGroup(
   runs: readonly (ModulesRun | undefined)[],
 ): Group {
   const columns = [
-    column("loads/s", runs, (run) => run.loads_per_s, 0),
-    column("flushes", runs, (run) => run.tlb_flushes / run.ops),
-    column("IPIs", runs, (run) => run.ipis / run.ops),
-    column("mutex wait %", runs, mutexPercent, 1),
+    columnOf("loads/s", runs, (run) => run.loads_per_s, 0),
+    columnOf("flushes", runs, (run) => run.tlb_flushes / run.ops),
+    columnOf("IPIs", runs, (run) => run.ipis / run.ops),
+    columnOf("mutex wait %", runs, mutexPercent, 1),
   ];
   return { title, columns };
 }
@@ -54,18 +54,6 @@ function mutexPercent(
   const mutex = locks.find(({ name }) => name === "module_mutex");
   const tasksNs = 1e9 * ops / loads_per_s * threads;
   return 100 * (mutex?.wait_ns ?? 0) / tasksNs;
-}
-
-function column(
-  header: string,
-  runs: readonly (ModulesRun | undefined)[],
-  valueOf: (run: ModulesRun) => number,
-  decimals = decimalsFor(runs.map((run) => run ? valueOf(run) : 0)),
-): Column {
-  return {
-    header,
-    cells: runs.map((run) => fixed(run ? valueOf(run) : NaN, decimals)),
-  };
 }
 
 /** Lines of /proc/modules of each run. */

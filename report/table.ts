@@ -3,7 +3,7 @@
  * vmap layer, beside what was measured on the real machine in 2008.
  */
 import type { BootResult, MachineResult, RunResult } from "../boot/results.ts";
-import { type Column, decimalsFor, fixed } from "./columns.ts";
+import { type Column, columnOf, fixed } from "./columns.ts";
 import { type Group, groupedTable } from "./groups.ts";
 
 /** Layers whose ratio the table shows: the old one over the new one. */
@@ -104,7 +104,7 @@ function layerGroup(runs: readonly (RunResult | undefined)[]): Group {
   const ns = some.map((run) => run.ns_per_op);
   const decimals = ns.every((value) => value >= 100) ? 0 : 1;
   const columns = [
-    column("ns/op", runs, (run) => run.ns_per_op, decimals),
+    columnOf("ns/op", runs, (run) => run.ns_per_op, decimals),
   ];
   if (some.some((run) => run.reference_ns !== null)) {
     columns.push({
@@ -116,8 +116,8 @@ function layerGroup(runs: readonly (RunResult | undefined)[]): Group {
     });
   }
   columns.push(
-    column("flushes", runs, (run) => run.tlb_flushes / run.ops),
-    column("IPIs", runs, (run) => run.ipis / run.ops),
+    columnOf("flushes", runs, (run) => run.tlb_flushes / run.ops),
+    columnOf("IPIs", runs, (run) => run.ipis / run.ops),
   );
   const [{ vmap, api }] = some;
   return { title: `${vmap}, ${apiText(api)}`, columns };
@@ -133,18 +133,6 @@ const CALLS: Readonly<Record<string, string>> = {
 /** What was called to map; for titles. */
 export function apiText(api: string): string {
   return CALLS[api] ?? api;
-}
-
-function column(
-  header: string,
-  runs: readonly (RunResult | undefined)[],
-  valueOf: (run: RunResult) => number,
-  decimals = decimalsFor(runs.map((run) => run ? valueOf(run) : 0)),
-): Column {
-  return {
-    header,
-    cells: runs.map((run) => fixed(run ? valueOf(run) : NaN, decimals)),
-  };
 }
 
 /** Such as `+3.1`; a dash if there is nothing to compare with. */

@@ -1,10 +1,7 @@
+import { Jitter } from "../../arch/testing.ts";
 import { assert, assertEquals } from "@std/assert";
 import type { Steps } from "../../arch/asm.ts";
 import { findPreset } from "../../arch/hw/presets/index.ts";
-import type { Cpu } from "../../arch/sim/cpu.ts";
-import type { Engine } from "../../arch/sim/engine.ts";
-import type { Policy } from "../../arch/sim/policy.ts";
-import { Rng } from "../../arch/sim/random.ts";
 import { withCpus } from "../../arch/hw/validate.ts";
 import type { Thread } from "../../kernel/thread.ts";
 import { gnttab_free_count } from "../../kernel/xen/grant_table.ts";
@@ -62,28 +59,6 @@ Deno.test("xen_net_exercise() sends the frames it is given, but those that no in
     assertEquals(net.bytes, 6 * 14 + 5 * 100 + 5 * 1514);
   });
 });
-
-/** Any CPU that is due soon may be next, at every operation. */
-class Jitter implements Policy {
-  readonly #random: Rng;
-
-  constructor(seed: number) {
-    this.#random = new Rng(seed);
-  }
-
-  pick(engine: Engine): Cpu | null {
-    const first = engine.queue.keyOf(engine.queue.first());
-    if (first === Infinity) return null;
-    const due = engine.cpus.filter((c) =>
-      engine.queue.keyOf(c.id) < first + 20_000
-    );
-    return due[this.#random.below(due.length)];
-  }
-
-  horizon(): number {
-    return -Infinity;
-  }
-}
 
 Deno.test("in many orders, with a ring that is full, every byte is found and given back", () => {
   const spec = withCpus(findPreset("xen-pv"), 3);

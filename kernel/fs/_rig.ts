@@ -1,10 +1,8 @@
 /** Kernels with a file system mounted, for this folder's tests. */
+import { Jitter } from "../../arch/testing.ts";
 import { assertEquals } from "@std/assert";
 import type { Steps } from "../../arch/asm.ts";
-import type { Cpu } from "../../arch/sim/cpu.ts";
-import type { Engine, EngineOptions } from "../../arch/sim/engine.ts";
-import type { Policy } from "../../arch/sim/policy.ts";
-import { Rng } from "../../arch/sim/random.ts";
+import type { EngineOptions } from "../../arch/sim/engine.ts";
 import type { Kernel } from "../kernel.ts";
 import { kthread_bind, kthread_create, kthread_join } from "../kthread.ts";
 import { list_entries } from "../lib/list.ts";
@@ -166,28 +164,6 @@ export function* onThreads<T>(
   const results: T[] = [];
   for (const p of threads) results.push((yield* kthread_join(t, p)) as T);
   return results;
-}
-
-/** Any CPU that is due soon, by seed: orders that exact time never gives. */
-export class Jitter implements Policy {
-  readonly #random: Rng;
-
-  constructor(seed: number) {
-    this.#random = new Rng(seed);
-  }
-
-  pick(engine: Engine): Cpu | null {
-    const first = engine.queue.keyOf(engine.queue.first());
-    if (first === Infinity) return null;
-    const due = engine.cpus.filter((c) =>
-      engine.queue.keyOf(c.id) < first + 20000
-    );
-    return due[this.#random.below(due.length)];
-  }
-
-  horizon(): number {
-    return -Infinity;
-  }
 }
 
 /** Engine options under which CPUs take turns in an order that `seed` says; 0 = by their clocks. */

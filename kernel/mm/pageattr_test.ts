@@ -1,3 +1,4 @@
+import { Jitter } from "../../arch/testing.ts";
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { type Steps, vload, vstore } from "../../arch/asm.ts";
 import {
@@ -7,10 +8,6 @@ import {
   PROT_PWT,
   PROT_WRITE,
 } from "../../arch/hw/pte.ts";
-import type { Cpu } from "../../arch/sim/cpu.ts";
-import type { Engine } from "../../arch/sim/engine.ts";
-import type { Policy } from "../../arch/sim/policy.ts";
-import { Rng } from "../../arch/sim/random.ts";
 import { findPreset } from "../../arch/hw/presets/index.ts";
 import { KernelBug } from "../bug.ts";
 import { EFAULT, EINVAL } from "../lib/errno.ts";
@@ -300,28 +297,6 @@ Deno.test("alias_line() of what nobody has recorded says so", () => {
     assert(alias_line(t.k, alias).endsWith("mapped by an unknown caller"));
   });
 });
-
-/** Any CPU that is due soon, by seed: orders that exact time never gives. */
-class Jitter implements Policy {
-  readonly #random: Rng;
-
-  constructor(seed: number) {
-    this.#random = new Rng(seed);
-  }
-
-  pick(engine: Engine): Cpu | null {
-    const first = engine.queue.keyOf(engine.queue.first());
-    if (first === Infinity) return null;
-    const due = engine.cpus.filter((c) =>
-      engine.queue.keyOf(c.id) < first + 20000
-    );
-    return due[this.#random.below(due.length)];
-  }
-
-  horizon(): number {
-    return -Infinity;
-  }
-}
 
 /** Three CPUs that change pages of one large page, and a fourth that reads them. */
 function changers(seed: number, names: string[] = []): number {

@@ -14,7 +14,7 @@ export function runUnder<T>(
 ): KernelRun<T> {
   const before = (t: Thread) => {
     sanitize(t.k, [name]);
-    options.before?.(t);
+    return options.before?.(t);
   };
   return runVm({ ...options, before }, main);
 }
