@@ -272,7 +272,7 @@ export function ticket_lock(t: MachineContext, lock: TicketLock): Steps<void> {
   const word = cell.value;
   const free = (word >>> TICKET_SHIFT) === (word & TICKET_MASK);
   // Its turn already, and no wait.
-  if (free && cpu.clock < (lock.local ? cpu.ahead : cpu.limit)) {
+  if (free && cpu.ran < (lock.local ? cpu.roomAhead : cpu.room)) {
     op.takeTicket(cpu, cell);
     lock.taken(t, false);
     op.report(OpKind.TICKET_LOCK, cell, cell.value);
@@ -290,7 +290,7 @@ export function ticket_unlock(
   const cell = lock.slock;
   // In its turn, not ahead of it: others may still ask while it is held, and
   // what they then spin and steal is most of a short lock's cost.
-  if (cpu.clock < (lock.local ? cpu.ahead : cpu.limit)) {
+  if (cpu.ran < (lock.local ? cpu.roomAhead : cpu.room)) {
     op.ticketUnlock(cpu, lock);
     op.report(OpKind.TICKET_UNLOCK, cell, 0);
     return DONE;

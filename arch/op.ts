@@ -125,7 +125,7 @@ export class Op implements PendingOp {
   next(): IteratorResult<void, unknown> {
     const cpu = this.context.cpu;
     if (this.#state === OpState.READY) {
-      if (cpu.clock >= cpu.limit) {
+      if (cpu.ran >= cpu.room) {
         this.#state = OpState.WAITING;
         return YIELD;
       }
@@ -302,7 +302,7 @@ export class Op implements PendingOp {
   /** Whether an operation on data may be performed at once; see `arch/sim/engine.ts`. */
   mayRunAhead(): boolean {
     const cpu = this.context.cpu;
-    return cpu.clock < cpu.ahead;
+    return cpu.ran < cpu.roomAhead;
   }
 
   /** `ticket_lock()`'s `xadd`. */
@@ -454,8 +454,6 @@ export class MachineContext extends Context {
    */
   override readonly op: Op;
   /** The machine's, at hand for `charge()`. */
-  readonly cyclesBySym: Float64Array;
-  /** The machine's, at hand for `charge()`. */
   readonly cyclesPerInstruction: number;
   /**
    * The machine's, at hand.
@@ -468,14 +466,12 @@ export class MachineContext extends Context {
   constructor(readonly machine: Machine, name: string, isInterrupt: boolean) {
     super(name, isInterrupt);
     this.op = new Op(machine, this);
-    this.cyclesBySym = machine.engine.cyclesBySym;
     this.cyclesPerInstruction = machine.cyclesPerInstruction;
     this.coherence = machine.coherence;
   }
 
   /** Moves the CPU's clock on and charges the innermost call. Plain. */
   spend(cycles: number): void {
-    this.cpu.clock += cycles;
-    this.cyclesBySym[this.stack[this.depth - 1]] += cycles;
+    this.cpu.ran += cycles;
   }
 }

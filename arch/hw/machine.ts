@@ -158,6 +158,7 @@ export class Machine {
 
   /** Lets `cpu` go on with `next`, which is new or was switched out. */
   switchTo(cpu: Cpu, next: MachineContext): void {
+    cpu.settle();
     next.cpu = cpu;
     cpu.top = next;
     this.engine.observer?.switchTo?.(cpu, next);

@@ -131,6 +131,7 @@ export function enter(t: Context, sym: Sym): void {
   if (t.depth === MAX_FRAMES) {
     throw new StackOverflow(`kernel stack overflow in ${symName(sym)}`);
   }
+  t.cpu.book(t.stack[t.depth - 1]);
   t.stack[t.depth++] = sym;
 }
 
@@ -156,5 +157,5 @@ export function enter(t: Context, sym: Sym): void {
  * ```
  */
 export function leave(t: Context): void {
-  t.depth--;
+  t.cpu.book(t.stack[--t.depth]);
 }

@@ -125,8 +125,12 @@ export class Engine {
   readonly queue: CpuQueue;
   /** Who runs next. */
   readonly policy: Policy;
-  /** Cycles charged to each symbol, by symbol number. */
-  readonly cyclesBySym: Float64Array = new Float64Array(MAX_SYMBOLS);
+  /**
+   * Cycles charged to each symbol, but for those that CPUs have not booked yet.
+   *
+   * @internal
+   */
+  readonly cycles: Float64Array = new Float64Array(MAX_SYMBOLS);
   /** A spin of this many cycles is a lockup. */
   readonly lockupCycles: number;
   /** From an interrupt's arrival at a halted CPU to its first instruction, cycles. */
@@ -155,6 +159,12 @@ export class Engine {
     this.lockupCycles = options.lockupCycles ?? Infinity;
     this.wakeCycles = options.wakeCycles ?? 0;
     this.runAheadCycles = options.runAheadCycles ?? RUN_AHEAD_CYCLES;
+  }
+
+  /** Cycles charged to each symbol until now, by symbol number. */
+  get cyclesBySym(): Float64Array {
+    this.running?.settle();
+    return this.cycles;
   }
 
   /** Makes {@linkcode run} return after the step under way. */
@@ -218,7 +228,7 @@ export class Engine {
    */
   advance(t: Context, cycles: number): void {
     t.cpu.clock += cycles;
-    this.cyclesBySym[t.stack[t.depth - 1]] += cycles;
+    this.cycles[t.stack[t.depth - 1]] += cycles;
   }
 
   /**
@@ -325,7 +335,16 @@ export class Engine {
     this.#setLimit(cpu, this.policy.horizon(this, cpu));
     this.resumes++;
     const t = cpu.top!;
-    if (t.gen!.next().done) this.#finish(cpu, t);
+    const { done } = t.gen!.next();
+    cpu.settle();
+    if (done) this.#finish(cpu, t);
+    this.#putBack(cpu);
+  }
+
+  /** `cpu` waits for its next turn. */
+  #putBack(cpu: Cpu): void {
+    cpu.settle();
+    cpu.rebase();
     this.queue.update(cpu.id, dueAt(cpu));
   }
 
@@ -347,7 +366,7 @@ export class Engine {
     if (irqAt <= cpu.clock) return true;
     const op = cpu.top!.op as PendingOp;
     if (op.retry()) return true;
-    this.queue.update(cpu.id, dueAt(cpu));
+    this.#putBack(cpu);
     return false;
   }
 
