@@ -88,7 +88,13 @@ export class Op implements PendingOp {
   /** Result of an operation that was performed at once. */
   readonly ready: Ready<unknown> = new Ready<unknown>(undefined);
 
-  constructor(readonly machine: Machine, readonly context: MachineContext) {}
+  declare readonly machine: Machine;
+  declare readonly context: MachineContext;
+
+  constructor(machine: Machine, context: MachineContext) {
+    this.machine = machine;
+    this.context = context;
+  }
 
   /** Fills the slot in. */
   begin<T>(
@@ -452,19 +458,22 @@ export class MachineContext extends Context {
    *
    * @internal
    */
-  override readonly op: Op;
+  declare readonly op: Op;
   /** The machine's, at hand for `charge()`. */
-  readonly cyclesPerInstruction: number;
+  declare readonly cyclesPerInstruction: number;
   /**
    * The machine's, at hand.
    *
    * @internal
    */
-  readonly coherence: Coherence;
+  declare readonly coherence: Coherence;
+
+  declare readonly machine: Machine;
 
   /** A context that has not started. */
-  constructor(readonly machine: Machine, name: string, isInterrupt: boolean) {
+  constructor(machine: Machine, name: string, isInterrupt: boolean) {
     super(name, isInterrupt);
+    this.machine = machine;
     this.op = new Op(machine, this);
     this.cyclesPerInstruction = machine.cyclesPerInstruction;
     this.coherence = machine.coherence;

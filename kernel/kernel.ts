@@ -300,12 +300,19 @@ export class Kernel {
    */
   xen_devices: XenDevices | null = null;
 
+  declare readonly machine: Machine;
+  declare readonly params: KernelParams;
+  declare readonly printk: Printk;
+
   /** A kernel that has not booted; {@linkcode boot} makes and boots one. */
   constructor(
-    readonly machine: Machine,
-    readonly params: KernelParams,
-    readonly printk: Printk,
+    machine: Machine,
+    params: KernelParams,
+    printk: Printk,
   ) {
+    this.machine = machine;
+    this.params = params;
+    this.printk = printk;
     this.faults = new Faults(machine, params);
     this.arch = machine.mmu.format.name === "ia64-16k" ? "ia64" : "x86";
   }

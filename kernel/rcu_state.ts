@@ -49,11 +49,15 @@ export class RcuHead<T = unknown> {
   // deno-lint-ignore no-explicit-any
   func: RcuCallback<any> | null = null;
 
+  /** The structure that this is part of, as `container_of()` would say. */
+  declare readonly owner: T;
+
   /** A head of `owner`, not queued. */
   constructor(
-    /** The structure that this is part of, as `container_of()` would say. */
-    readonly owner: T,
-  ) {}
+    owner: T,
+  ) {
+    this.owner = owner;
+  }
 }
 
 /** A list of callbacks, oldest first. */
@@ -92,7 +96,7 @@ export class CallbackList {
 /** The state that all CPUs share, on one line. */
 export class RcuCtrlblk {
   readonly line: CacheLine = new CacheLine(0);
-  readonly lock: Spinlock;
+  declare readonly lock: Spinlock;
   /** Batch under way, or the last one. Written under lock, read by all. */
   readonly cur: Cell<number> = new Cell("rcu_ctrlblk.cur", -300, this.line);
   /** Last batch that is over. Written under lock, read by all. */
@@ -110,7 +114,7 @@ export class RcuCtrlblk {
 
   // Guarded by lock.
   /** CPUs that have not reported in this batch. */
-  readonly cpumask: CpuMask;
+  declare readonly cpumask: CpuMask;
   /** This batch has been hurried already. */
   signaled = false;
 
@@ -123,7 +127,7 @@ export class RcuCtrlblk {
 /** One CPU's part. Own CPU only; the lists with interrupts off. */
 export class RcuData {
   /** Batch whose quiescent states this CPU knows of. */
-  quiescbatch: number;
+  declare quiescbatch: number;
   /** A context switch or idle tick has been seen since. */
   passed_quiesc = false;
   /** This CPU has yet to report. */
@@ -153,18 +157,18 @@ export class RcuData {
 
 /** RCU of one kernel. */
 export class Rcu {
-  readonly ctrlblk: RcuCtrlblk;
-  readonly data: PerCpu<RcuData>;
+  declare readonly ctrlblk: RcuCtrlblk;
+  declare readonly data: PerCpu<RcuData>;
   /** CPUs without a tick. Bits change by atomics on the lines below. */
-  readonly nohz_cpu_mask: CpuMask;
-  readonly nohz_lines: readonly CacheLine[];
+  declare readonly nohz_cpu_mask: CpuMask;
+  declare readonly nohz_lines: readonly CacheLine[];
 
   /** One rcu_barrier() at a time. */
-  readonly barrier_mutex: Mutex;
+  declare readonly barrier_mutex: Mutex;
   /** CPUs whose barrier callback has not run. Guarded by barrier_mutex; atomic. */
   barrier_count = 0;
   readonly barrier_line: CacheLine = new CacheLine(0);
-  barrier_done: Completion;
+  declare barrier_done: Completion;
 
   /** Callbacks that have run. */
   invoked = 0;

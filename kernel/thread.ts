@@ -51,7 +51,7 @@ export class Thread extends MachineContext {
   /** Depth of local_bh_disable(). */
   softirq_count = 0;
   /** The thread that `current` means: itself, or what a handler interrupted. */
-  task: Thread;
+  declare task: Thread;
   /** CPUs it may run on, by number; `null` = all. */
   cpus_allowed: readonly number[] | null = null;
   /**
@@ -59,7 +59,7 @@ export class Thread extends MachineContext {
    *
    * @internal
    */
-  readonly run_list: ListHead<Thread>;
+  declare readonly run_list: ListHead<Thread>;
   /**
    * Whether it is on a runqueue or running. Guarded by the queue's lock.
    *
@@ -115,13 +115,16 @@ export class Thread extends MachineContext {
    */
   softirq_context = 0;
 
+  declare readonly k: Kernel;
+
   /** A thread that has not started; kthread_create() makes one that can. */
   constructor(
-    readonly k: Kernel,
+    k: Kernel,
     name: string,
     isInterrupt: boolean,
   ) {
     super(k.machine, name, isInterrupt);
+    this.k = k;
     this.task = this;
     this.run_list = new ListHead<Thread>(this);
   }

@@ -30,7 +30,7 @@ export interface Holder {
  */
 export class Cell<T = number> {
   /** The line it lies on. */
-  readonly line: CacheLine;
+  declare readonly line: CacheLine;
   /** Who holds what this cell guards. */
   holder: Holder | null = null;
   /**
@@ -40,15 +40,20 @@ export class Cell<T = number> {
    */
   shadow: unknown = null;
 
+  /** Name in reports and traces, such as `"vmlist_lock"`. */
+  declare readonly name: string;
+  /** Current value. Read it through `arch/asm.ts`; direct reads are for tests and reports. */
+  declare value: T;
+
   /** A cell that no CPU has cached. */
   constructor(
-    /** Name in reports and traces, such as `"vmlist_lock"`. */
-    readonly name: string,
-    /** Current value. Read it through `arch/asm.ts`; direct reads are for tests and reports. */
-    public value: T,
+    name: string,
+    value: T,
     /** Line it shares with a neighbour; a line of its own if absent. */
     line?: CacheLine,
   ) {
+    this.name = name;
+    this.value = value;
     this.line = line ?? new CacheLine(0);
   }
 }

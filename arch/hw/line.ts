@@ -52,28 +52,35 @@ export class CacheLine implements ParkingPlace {
   busyUntil = 0;
   waiters: Cpu[] | null = null;
 
+  /** NUMA node of its memory. */
+  declare readonly node: number;
+
   /** A line that no cache holds. */
   constructor(
-    /** NUMA node of its memory. */
-    readonly node: number,
-  ) {}
+    node: number,
+  ) {
+    this.node = node;
+  }
 }
 
 /** Latencies between the CPUs of one machine. */
 export class Coherence {
-  readonly #hit: number;
-  readonly #sameSocket: number;
-  readonly #otherSocket: number;
-  readonly #memoryLocal: number;
-  readonly #memoryRemote: number;
-  readonly #queuedShare: number;
+  readonly #hit: number = 0;
+  readonly #sameSocket: number = 0;
+  readonly #otherSocket: number = 0;
+  readonly #memoryLocal: number = 0;
+  readonly #memoryRemote: number = 0;
+  readonly #queuedShare: number = 0;
   /** Between two copies of a shared line from its home; -1 = the owner gives them. */
-  readonly #homeBusy: number;
-  readonly #words: number;
-  readonly #jitter: number;
+  readonly #homeBusy: number = 0;
+  readonly #words: number = 0;
+  readonly #jitter: number = 0;
   readonly #rng: Rng;
 
-  constructor(readonly engine: Engine, spec: MachineSpec, seed: number) {
+  declare readonly engine: Engine;
+
+  constructor(engine: Engine, spec: MachineSpec, seed: number) {
+    this.engine = engine;
     this.#jitter = spec.cache.jitterCycles + 1;
     this.#rng = new Rng(seed);
     this.#hit = spec.cache.hitCycles;

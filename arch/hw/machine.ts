@@ -53,23 +53,23 @@ export interface MachineCounters {
  */
 export class Machine {
   /** CPUs and their clocks, and who runs next. */
-  readonly engine: Engine;
+  declare readonly engine: Engine;
   /**
    * What cache lines cost.
    *
    * @internal
    */
-  readonly coherence: Coherence;
+  declare readonly coherence: Coherence;
   /** Page frames. */
-  readonly memory: PhysMemory;
+  declare readonly memory: PhysMemory;
   /** Page-table walks and TLBs. */
-  readonly mmu: Mmu;
+  declare readonly mmu: Mmu;
   /**
    * The clock device, as a queue.
    *
    * @internal
    */
-  readonly clocksource: SerialDevice;
+  declare readonly clocksource: SerialDevice;
   /**
    * The hypervisor below the kernel; `null` = the kernel has the machine to itself.
    *
@@ -86,21 +86,26 @@ export class Machine {
   /** What the machine has counted since power-on. */
   readonly counters: MachineCounters = { ipis: 0 };
   /** Cycles of one instruction that {@linkcode charge} counts. */
-  readonly cyclesPerInstruction: number;
+  declare readonly cyclesPerInstruction: number;
   /** Cycles that a locked instruction takes beside its cache line's. */
-  readonly lockedCycles: number;
-  readonly #pageBytes: number;
-  readonly #pageOfByte: number; // 1 / #pageBytes: exact, a power of two
-  readonly #lineShift: number;
-  readonly #linesPerPage: number;
+  declare readonly lockedCycles: number;
+  readonly #pageBytes: number = 0;
+  readonly #pageOfByte: number = 0; // 1 / #pageBytes: exact, a power of two
+  readonly #lineShift: number = 0;
+  readonly #linesPerPage: number = 0;
+
+  declare readonly spec: MachineSpec;
+  /** Seed of everything random in a run. */
+  declare readonly seed: number;
 
   /** A machine that is off; {@linkcode boot} makes one and boots a kernel on it. */
   constructor(
-    readonly spec: MachineSpec,
-    /** Seed of everything random in a run. */
-    readonly seed: number,
+    spec: MachineSpec,
+    seed: number,
     options: MachineOptions = {},
   ) {
+    this.spec = spec;
+    this.seed = seed;
     this.engine = new Engine(cpuPlaces(spec), {
       wakeCycles: spec.idle.wakeCycles,
       ...options,

@@ -47,8 +47,11 @@ export class Frame {
   readonly #memory: PhysMemory;
   #bytes: Uint8Array | null = null;
 
+  declare readonly pfn: number;
+
   /** Made by {@linkcode PhysMemory.frame} alone. `pfn` is this frame's number. */
-  constructor(memory: PhysMemory, readonly pfn: number) {
+  constructor(memory: PhysMemory, pfn: number) {
+    this.pfn = pfn;
     this.#memory = memory;
   }
 
@@ -82,17 +85,17 @@ export class Frame {
  */
 export class PhysMemory {
   /** Bytes of one frame. */
-  readonly pageBytes: number;
+  declare readonly pageBytes: number;
   /** Frames of the whole machine. */
-  readonly nrFrames: number;
+  declare readonly nrFrames: number;
   /** Frames of each NUMA node. */
-  readonly framesPerNode: number;
+  declare readonly framesPerNode: number;
   /** Frames that host memory stands behind. */
   nrBacked = 0;
 
   // Chunk i holds frames [i << CHUNK_SHIFT, (i + 1) << CHUNK_SHIFT).
   readonly #chunks: ((Frame | undefined)[] | undefined)[];
-  readonly #frameOfByte: number; // 1 / pageBytes: exact, a power of two
+  readonly #frameOfByte: number = 0; // 1 / pageBytes: exact, a power of two
 
   /** Memory of the size `spec` states; costs a pointer for each 4096 frames until used. */
   constructor(spec: Pick<MachineSpec, "memory" | "paging" | "topology">) {

@@ -46,12 +46,16 @@ export type FaultReason = "not present" | "write to read-only";
 export class PageFault extends Error {
   /** Name shown before the message. */
   override name = "PageFault";
+  /** Low 48 bits of the address. */
+  declare readonly vaddr: number;
+  declare readonly write: boolean;
+  declare readonly reason: FaultReason;
+
   /** An access that faulted. */
   constructor(
-    /** Low 48 bits of the address. */
-    readonly vaddr: number,
-    readonly write: boolean,
-    readonly reason: FaultReason,
+    vaddr: number,
+    write: boolean,
+    reason: FaultReason,
     format: PteFormat,
   ) {
     super(
@@ -59,6 +63,9 @@ export class PageFault extends Error {
         printVaddr(format, vaddr)
       }: ${reason}`,
     );
+    this.vaddr = vaddr;
+    this.write = write;
+    this.reason = reason;
   }
 }
 
@@ -106,31 +113,34 @@ interface Walk {
  */
 export class Mmu {
   /** Layout of page-table entries. */
-  readonly format: PteFormat;
+  declare readonly format: PteFormat;
   /** Each CPU's TLB, by CPU number. */
-  readonly tlbs: readonly Tlb[];
+  declare readonly tlbs: readonly Tlb[];
   /** Set by the kernel; faults throw {@linkcode PageFault} until then. */
   onFault: FaultHandler | null = null;
   /** Frame of each CPU's root table; -1 = paging not set up. */
   readonly #roots: Float64Array;
-  readonly #pageBytes: number;
-  readonly #pageOfByte: number;
+  readonly #pageBytes: number = 0;
+  readonly #pageOfByte: number = 0;
   readonly #walk: Walk;
   /** Frame of the last translation. */
   #frame: Frame;
   /** Each CPU's, made at its first walk; unused where the machine has none. */
   readonly #walkCaches: (WalkCache | undefined)[];
-  readonly #leafLevel: number;
-  readonly #stretchOfByte: number; // 1 / bytes under one last-level table
+  readonly #leafLevel: number = 0;
+  readonly #stretchOfByte: number = 0; // 1 / bytes under one last-level table
   // The machine's, at hand.
   readonly #memory: PhysMemory;
   readonly #coherence: Coherence;
-  readonly #l2HitCycles: number;
-  readonly #walkCycles: number;
+  readonly #l2HitCycles: number = 0;
+  readonly #walkCycles: number = 0;
   readonly #walkCachesUpper: boolean;
 
+  declare readonly machine: Machine;
+
   /** Made with its machine. */
-  constructor(readonly machine: Machine) {
+  constructor(machine: Machine) {
+    this.machine = machine;
     const { spec, engine } = machine;
     this.format = pteFormat(spec.paging.format);
     this.tlbs = engine.cpus.map(() =>

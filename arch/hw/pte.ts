@@ -121,15 +121,20 @@ abstract class BaseFormat {
   readonly #scales: readonly number[]; // 2^-shift: exact
   readonly #masks: readonly number[];
   readonly #spans: readonly number[];
-  readonly vaddrBits: number;
+  declare readonly vaddrBits: number;
   /** Index of the last level, whose entries map base pages. */
-  readonly leafLevel: number;
+  declare readonly leafLevel: number;
+
+  declare readonly pageShift: number;
+  declare readonly levels: readonly number[];
 
   constructor(
-    readonly pageShift: number,
-    readonly levels: readonly number[],
+    pageShift: number,
+    levels: readonly number[],
     vaddrBits?: number,
   ) {
+    this.pageShift = pageShift;
+    this.levels = levels;
     const shifts = levels.map((_, i) =>
       levels.slice(i + 1).reduce((sum, bits) => sum + bits, pageShift)
     );
@@ -168,12 +173,17 @@ class X86Format extends BaseFormat implements PteFormat {
   readonly largePageBits = 9;
   readonly identityStart = Infinity;
 
+  declare readonly name: "x86-64" | "i386-pae";
+  declare readonly kernelStart: number;
+
   constructor(
-    readonly name: "x86-64" | "i386-pae",
+    name: "x86-64" | "i386-pae",
     levels: readonly number[],
-    readonly kernelStart: number,
+    kernelStart: number,
   ) {
     super(12, levels);
+    this.name = name;
+    this.kernelStart = kernelStart;
   }
 
   get largeLevel(): number {

@@ -94,9 +94,9 @@ export class Tlb {
   readonly #l1: TlbArray;
   readonly #l2: TlbArray;
   readonly #large: TlbArray;
-  readonly #largeBase: number; // slot of the large array's entry 0
-  readonly #largePages: number;
-  readonly #largeScale: number;
+  readonly #largeBase: number = 0; // slot of the large array's entry 0
+  readonly #largePages: number = 0;
+  readonly #largeScale: number = 0;
 
   /**
    * An empty TLB; allocates with its first entry.

@@ -49,15 +49,15 @@ export class TlbArray {
   oldMeta = 0;
   oldPfn = 0;
 
-  readonly entries: number;
-  readonly #ways: number;
-  readonly #setMask: number;
-  readonly #turnsAt: number;
+  declare readonly entries: number;
+  readonly #ways: number = 0;
+  readonly #setMask: number = 0;
+  readonly #turnsAt: number = 0;
 
   // More than MAX_SCANNED_WAYS: chains of slots by hash of vpn, -1 ends one.
   readonly #hashed: boolean;
-  readonly #hashMask: number;
-  readonly #headsAt: number;
+  readonly #hashMask: number = 0;
+  readonly #headsAt: number = 0;
 
   constructor(what: string, spec: TlbLevelSpec) {
     this.entries = spec.entries;

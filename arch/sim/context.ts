@@ -46,7 +46,7 @@ export interface PendingOp {
  */
 export class Context {
   /** CPU it runs on, or ran on last. */
-  cpu!: Cpu;
+  declare cpu: Cpu;
   /**
    * The started generator; `null` before start and after the end.
    *
@@ -66,13 +66,18 @@ export class Context {
   /** Active calls; never 0, since frame 0 is the entry symbol. */
   depth = 1;
 
+  /** Name in reports, such as `"kthreadd"`. */
+  declare name: string;
+  /** Interrupt handlers may not sleep. */
+  declare readonly isInterrupt: boolean;
+
   /** A context that has not started. */
   constructor(
-    /** Name in reports, such as `"kthreadd"`. */
-    public name: string,
-    /** Interrupt handlers may not sleep. */
-    readonly isInterrupt: boolean,
+    name: string,
+    isInterrupt: boolean,
   ) {
+    this.name = name;
+    this.isInterrupt = isInterrupt;
     this.stack[0] = SYM_UNKNOWN;
   }
 

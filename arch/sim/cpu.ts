@@ -118,13 +118,22 @@ export class Cpu {
    */
   readonly irqContexts: Context[] = [];
 
+  declare readonly engine: Engine;
+  declare readonly id: number;
+  declare readonly socket: number;
+  declare readonly node: number;
+
   /** An offline CPU; numbers count from 0. */
   constructor(
-    readonly engine: Engine,
-    readonly id: number,
-    readonly socket: number,
-    readonly node: number,
+    engine: Engine,
+    id: number,
+    socket: number,
+    node: number,
   ) {
+    this.engine = engine;
+    this.id = id;
+    this.socket = socket;
+    this.node = node;
     this.#cyclesBySym = engine.cycles;
   }
 

@@ -90,10 +90,13 @@ export class Deadlock extends Error {
   /** Name shown before the message. */
   override name = "Deadlock";
   /** What happened, as the kernel's log has it; `message` adds a line for each CPU that waits. */
-  readonly headline: string;
+  declare readonly headline: string;
+  declare readonly waiting: readonly Cpu[];
+
   /** `waiting`: the CPUs that wait, by number. */
-  constructor(headline: string, readonly waiting: readonly Cpu[]) {
+  constructor(headline: string, waiting: readonly Cpu[]) {
     super([headline, ...waiting.map(waitingText)].join("\n"));
+    this.waiting = waiting;
     this.headline = headline;
   }
 }
@@ -116,15 +119,15 @@ export class Deadlock extends Error {
  */
 export class Engine {
   /** By number. */
-  readonly cpus: Cpu[];
+  declare readonly cpus: Cpu[];
   /**
    * CPUs by clock.
    *
    * @internal
    */
-  readonly queue: CpuQueue;
+  declare readonly queue: CpuQueue;
   /** Who runs next. */
-  readonly policy: Policy;
+  declare readonly policy: Policy;
   /**
    * Cycles charged to each symbol, but for those that CPUs have not booked yet.
    *
@@ -132,11 +135,11 @@ export class Engine {
    */
   readonly cycles: Float64Array = new Float64Array(MAX_SYMBOLS);
   /** A spin of this many cycles is a lockup. */
-  readonly lockupCycles: number;
+  declare readonly lockupCycles: number;
   /** From an interrupt's arrival at a halted CPU to its first instruction, cycles. */
-  readonly wakeCycles: number;
+  declare readonly wakeCycles: number;
   /** How far data accesses may run ahead of their turn, cycles. */
-  readonly runAheadCycles: number;
+  declare readonly runAheadCycles: number;
   /**
    * Set by the kernel before any interrupt is sent.
    *

@@ -22,7 +22,10 @@ export class HeapQueue implements CpuQueue {
   readonly #position: Int32Array;
   readonly #key: Float64Array;
 
-  constructor(readonly size: number) {
+  declare readonly size: number;
+
+  constructor(size: number) {
+    this.size = size;
     this.#heap = Int32Array.from({ length: size }, (_, i) => i);
     this.#position = this.#heap.slice();
     this.#key = new Float64Array(size).fill(Infinity);

@@ -40,7 +40,7 @@ export class ListHead<T> {
   /** Entry before; in an empty list, itself. */
   prev: ListHead<T> = this;
   /** The structure this is part of; `null` in the head of a list. */
-  readonly owner: T | null;
+  declare readonly owner: T | null;
 
   /**
    * Makes an empty list, or a link that is on no list.
@@ -78,23 +78,29 @@ export class ListPoisonError extends Error {
   /** The name of the class. */
   override readonly name = "ListPoisonError";
 
+  declare readonly address: number;
+
   /**
    * Reports one use.
    *
    * @param address What the pointer holds in Linux.
    */
-  constructor(readonly address: number) {
+  constructor(address: number) {
     super(
       `Cannot follow a deleted list entry: pointer is ${
         address.toString(16).padStart(8, "0")
       }`,
     );
+    this.address = address;
   }
 }
 
 /** Stands where a deleted entry's pointers were. */
 class ListPoison {
-  constructor(readonly address: number) {
+  declare readonly address: number;
+
+  constructor(address: number) {
+    this.address = address;
     Object.freeze(this);
   }
   get next(): never {

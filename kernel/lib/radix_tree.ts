@@ -33,12 +33,16 @@ export class RadixTreeNode<T> {
     RADIX_TREE_MAP_SIZE,
   ).fill(null);
 
+  declare readonly height: number;
+
   /**
    * Makes an empty node.
    *
    * @param height Levels from here down to the items.
    */
-  constructor(readonly height: number) {}
+  constructor(height: number) {
+    this.height = height;
+  }
 }
 
 /** A tree. Items are any value but `null`. */

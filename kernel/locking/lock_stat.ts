@@ -42,8 +42,12 @@ export class LockClass {
    */
   dep: unknown = null;
 
+  declare readonly name: string;
+
   /** Counters at 0. */
-  constructor(readonly name: string) {}
+  constructor(name: string) {
+    this.name = name;
+  }
 }
 
 /**
@@ -113,16 +117,22 @@ export class LockOwner implements Holder {
    */
   shadow: unknown = null;
 
+  declare readonly stats: LockClass;
+  /**
+   * How it is taken.
+   *
+   * @internal
+   */
+  declare readonly mode: LockMode;
+
   /** A lock that nobody holds. */
   constructor(
-    readonly stats: LockClass,
-    /**
-     * How it is taken.
-     *
-     * @internal
-     */
-    readonly mode: LockMode = LockMode.SPIN,
-  ) {}
+    stats: LockClass,
+    mode: LockMode = LockMode.SPIN,
+  ) {
+    this.stats = stats;
+    this.mode = mode;
+  }
 
   describeHolder(): string | null {
     if (this.owner === null) return null;

@@ -99,11 +99,13 @@ export interface SpinlockOptions {
  */
 export class Spinlock extends LockOwner { // a TicketLock of arch/op.ts
   /** The lock word. */
-  readonly slock: Cell<number>;
+  declare readonly slock: Cell<number>;
   /** See {@linkcode SpinlockOptions.local}. */
-  readonly local: boolean;
+  declare readonly local: boolean;
   /** Ticket lock, or test-and-set. */
-  readonly tickets: boolean;
+  declare readonly tickets: boolean;
+
+  declare readonly name: string;
 
   /**
    * A free lock.
@@ -113,11 +115,12 @@ export class Spinlock extends LockOwner { // a TicketLock of arch/op.ts
    */
   constructor(
     k: Kernel,
-    readonly name: string,
+    name: string,
     line?: CacheLine,
     options: SpinlockOptions = {},
   ) {
     super(k.lockStats.get(name));
+    this.name = name;
     this.slock = new Cell(name, 0, line);
     this.slock.holder = this;
     this.local = options.local ?? false;

@@ -88,20 +88,25 @@ export class Page {
   /** The owner's. */
   index = 0;
   /** On a free list (zone lock), a per-CPU list (that CPU), or the owner's. */
-  readonly lru: ListHead<Page>;
+  declare readonly lru: ListHead<Page>;
   #line: CacheLine | null = null;
+
+  /** Number of its frame. */
+  declare readonly pfn: number;
+  /**
+   * The zone it is in.
+   *
+   * @internal
+   */
+  declare readonly zone: Zone;
 
   /** Made by {@linkcode pfn_to_page} alone. */
   constructor(
-    /** Number of its frame. */
-    readonly pfn: number,
-    /**
-     * The zone it is in.
-     *
-     * @internal
-     */
-    readonly zone: Zone,
+    pfn: number,
+    zone: Zone,
   ) {
+    this.pfn = pfn;
+    this.zone = zone;
     this.lru = new ListHead<Page>(this);
   }
 

@@ -70,7 +70,7 @@ const LEVEL_INSTRUCTIONS = 9;
  */
 export class MmStruct {
   /** Guards the filling in of upper entries. */
-  readonly page_table_lock: Spinlock;
+  declare readonly page_table_lock: Spinlock;
   /** Frames in use as tables, the root included. */
   nr_tables = 1;
   /** Further `PROT_*` bits of entries that point at tables: user access. */
@@ -80,12 +80,15 @@ export class MmStruct {
   /** Known to the hypervisor as a tree of page tables. */
   pinned = false;
 
+  declare readonly pgd: number;
+
   /**
    * An address space without mappings.
    *
    * @param pgd Frame of the root table, all zero.
    */
-  constructor(k: Kernel, readonly pgd: number) {
+  constructor(k: Kernel, pgd: number) {
+    this.pgd = pgd;
     this.page_table_lock = new Spinlock(k, "&mm->page_table_lock");
   }
 }

@@ -120,11 +120,17 @@ export class PteScratch {
   stretch = -1;
   table = -1;
 
+  declare readonly lineShift: number;
+  declare readonly stretchOfByte: number;
+
   /**
    * @param lineShift log2 of the entries on a line: 3 where it has 64 bytes.
    * @param stretchOfByte 1 / bytes under a leaf table.
    */
-  constructor(readonly lineShift: number, readonly stretchOfByte: number) {}
+  constructor(lineShift: number, stretchOfByte: number) {
+    this.lineShift = lineShift;
+    this.stretchOfByte = stretchOfByte;
+  }
 
   remember(mm: MmStruct, stretch: number, table: number): void {
     this.mm = mm;

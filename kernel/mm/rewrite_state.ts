@@ -45,22 +45,22 @@ export function vmap_bbmap_bits(
 /** The variables; see the file's head. */
 export class RewriteState {
   // Fixed after init.
-  readonly page_size: number;
-  readonly quirks: VmapQuirks;
+  declare readonly page_size: number;
+  declare readonly quirks: VmapQuirks;
   /** Addresses wrap here. */
-  readonly address_limit: number;
+  declare readonly address_limit: number;
   /** Most pages that a block serves. */
-  readonly VMAP_MAX_ALLOC: number;
+  declare readonly VMAP_MAX_ALLOC: number;
   /** Pages and bytes of a block. */
-  readonly VMAP_BBMAP_BITS: number;
-  readonly VMAP_BLOCK_SIZE: number;
+  declare readonly VMAP_BBMAP_BITS: number;
+  declare readonly VMAP_BLOCK_SIZE: number;
   /** Address that block 0 of the lookup tree starts at. */
-  readonly block_base: number;
+  declare readonly block_base: number;
   #area_cache: KmemCache<VmapArea> | null = null;
   #block_cache: KmemCache<VmapBlock> | null = null;
 
   // Guarded by vmap_area_lock; the list is read under RCU too.
-  readonly vmap_area_lock: Spinlock;
+  declare readonly vmap_area_lock: Spinlock;
   readonly vmap_area_root: RbRoot<VmapNode> = new RbRoot<VmapNode>();
   readonly vmap_area_list: ListHead<VmapArea> = new ListHead<VmapArea>();
   readonly list_line: CacheLine = new CacheLine(0);
@@ -74,11 +74,11 @@ export class RewriteState {
   readonly vmap_lazy_nr: Cell<number> = new Cell("vmap_lazy_nr", 0);
 
   // Held through a purge.
-  readonly purge_lock: Spinlock;
+  declare readonly purge_lock: Spinlock;
   purges = 0;
 
   // Guarded by vmap_block_tree_lock; read under RCU.
-  readonly vmap_block_tree_lock: Spinlock;
+  declare readonly vmap_block_tree_lock: Spinlock;
   readonly vmap_block_tree: RadixTreeRoot<VmapBlock> = new RadixTreeRoot<
     VmapBlock
   >();
@@ -87,9 +87,12 @@ export class RewriteState {
   nr_blocks = 0;
 
   // Each guarded by its own lock.
-  readonly vmap_block_queue: PerCpu<VmapBlockQueue>;
+  declare readonly vmap_block_queue: PerCpu<VmapBlockQueue>;
 
-  constructor(readonly k: Kernel) {
+  declare readonly k: Kernel;
+
+  constructor(k: Kernel) {
+    this.k = k;
     const { spec, memory } = k.machine;
     const wordBits = spec.paging.format === "i386-pae" ? 32 : 64;
     this.page_size = memory.pageBytes;

@@ -95,14 +95,19 @@ export class SlabBlock {
   readonly line: CacheLine;
   readonly #objects: (SlabObject | undefined)[];
 
+  declare readonly page: Page;
+  /** Physical address of the first object, bytes. */
+  declare readonly mem: number;
+
   constructor(
     machine: Machine,
     // deno-lint-ignore no-explicit-any -- whatever it holds
     readonly cache: KmemCache<any>,
-    readonly page: Page,
-    /** Physical address of the first object, bytes. */
-    readonly mem: number,
+    page: Page,
+    mem: number,
   ) {
+    this.page = page;
+    this.mem = mem;
     const { num, offSlab } = cache.layout;
     this.bufctl = new Int32Array(num);
     for (let i = 0; i < num; i++) this.bufctl[i] = i + 1;

@@ -49,25 +49,25 @@ export interface AddressRange {
 export class VmallocState {
   // Fixed after init.
   /** VMALLOC_START, bytes. */
-  readonly start: number;
+  declare readonly start: number;
   /** VMALLOC_END, exclusive, bytes; compared as a number, page-aligned or not. */
-  readonly end: number;
+  declare readonly end: number;
   /** MODULES_VADDR and MODULES_END; the vmalloc range where modules live there. */
-  readonly modules: AddressRange;
+  declare readonly modules: AddressRange;
   /** Bytes of a page. */
-  readonly page_size: number;
+  declare readonly page_size: number;
   /** log2 of the same. */
-  readonly page_shift: number;
+  declare readonly page_shift: number;
   /**
    * Historic bugs that are on.
    *
    * @internal
    */
-  readonly quirks: VmapQuirks;
+  declare readonly quirks: VmapQuirks;
 
   // Guarded by vmlist_lock, which shares a line with the head.
   /** Guards the list; shares a cache line with its head. */
-  readonly vmlist_lock: Rwlock;
+  declare readonly vmlist_lock: Rwlock;
   /** All vm_structs by address. */
   vmlist: VmStruct | null = null;
   /** vm_structs on the list. */
@@ -104,8 +104,11 @@ export class VmallocState {
   #tokens_at = 0;
   #vm_cache: KmemCache<VmStruct> | null = null;
 
+  declare readonly k: Kernel;
+
   /** Made by vmalloc_init(). */
-  constructor(readonly k: Kernel) {
+  constructor(k: Kernel) {
+    this.k = k;
     const { memory, spec } = k.machine;
     this.page_size = memory.pageBytes;
     this.page_shift = spec.paging.pageShift;

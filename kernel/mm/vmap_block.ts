@@ -100,8 +100,8 @@ const RADIX_LEVEL_INSTRUCTIONS = 7;
 
 /** One CPU's blocks that have pages to hand out, newest first. */
 export class VmapBlockQueue {
-  readonly line: CacheLine;
-  readonly lock: Spinlock;
+  declare readonly line: CacheLine;
+  declare readonly lock: Spinlock;
   /** Guarded by `lock`; read under RCU by this CPU. */
   readonly free: ListHead<VmapBlock> = new ListHead<VmapBlock>();
 
@@ -114,7 +114,7 @@ export class VmapBlockQueue {
 /** One block. */
 export class VmapBlock extends SlabObject {
   /** Its line holds what it guards, maps apart. */
-  readonly lock: Spinlock;
+  declare readonly lock: Spinlock;
 
   // Guarded by lock.
   /** Pages not handed out yet. Invariant: free + dirty + live = VMAP_BBMAP_BITS. */
@@ -122,20 +122,23 @@ export class VmapBlock extends SlabObject {
   /** Pages that have come back. */
   dirty = 0;
   /** Handed out. */
-  readonly alloc_map: Uint32Array;
-  readonly dirty_map: Uint32Array;
-  readonly alloc_line: CacheLine;
-  readonly dirty_line: CacheLine;
+  declare readonly alloc_map: Uint32Array;
+  declare readonly dirty_map: Uint32Array;
+  declare readonly alloc_line: CacheLine;
+  declare readonly dirty_line: CacheLine;
 
   // Fixed while it is in the tree.
-  va!: VmapArea;
+  declare va: VmapArea;
 
   /** On a queue while `free` > 0. Guarded by that queue's lock. */
   readonly free_list: ListHead<VmapBlock> = new ListHead<VmapBlock>(this);
   readonly rcu_head: RcuHead<VmapBlock> = new RcuHead<VmapBlock>(this);
 
-  constructor(readonly w: RewriteState) {
+  declare readonly w: RewriteState;
+
+  constructor(w: RewriteState) {
     super();
+    this.w = w;
     this.lock = new Spinlock(w.k, "&vb->lock", undefined, { local: true });
     // B6: a block of an odd size is scanned past its end.
     this.alloc_map = bitmap_alloc(w.VMAP_BBMAP_BITS + w.VMAP_MAX_ALLOC);

@@ -193,8 +193,12 @@ export interface VmapRange {
 export abstract class AreaLayer<A extends VmapRange> implements VmapLayer {
   abstract readonly name: string;
 
+  declare readonly k: Kernel;
+
   /** Made by the factory that `vmap=` names, before anything of the layer runs. */
-  constructor(readonly k: Kernel) {}
+  constructor(k: Kernel) {
+    this.k = k;
+  }
 
   abstract init(t: Thread): void;
   abstract import_vm(t: Thread, vm: VmStruct): void;

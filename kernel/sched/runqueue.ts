@@ -34,11 +34,17 @@ export class SchedGroup {
   /** Runqueues of a socket's online CPUs, in order of coming online. */
   readonly rqs: Runqueue[] = [];
 
+  declare readonly id: number;
+  /** The node of a socket. */
+  declare readonly parent: SchedGroup | null;
+
   constructor(
-    readonly id: number,
-    /** The node of a socket. */
-    readonly parent: SchedGroup | null,
-  ) {}
+    id: number,
+    parent: SchedGroup | null,
+  ) {
+    this.id = id;
+    this.parent = parent;
+  }
 
   /** Threads a CPU; `Infinity` = nobody is online. */
   get load(): number {
@@ -48,10 +54,10 @@ export class SchedGroup {
 
 /** One CPU's queue. */
 export class Runqueue {
-  readonly cpu: number;
-  readonly lock: Spinlock;
+  declare readonly cpu: number;
+  declare readonly lock: Spinlock;
   /** The idle thread; set when the CPU is brought up. */
-  idle!: Thread;
+  declare idle: Thread;
   /** Whether the CPU is online. */
   online = false;
 
@@ -61,7 +67,7 @@ export class Runqueue {
   /** Threads queued, and the one that runs unless it is the idle thread. */
   nr_running = 0;
   /** Who runs. */
-  curr!: Thread;
+  declare curr: Thread;
   /** Context switches so far. */
   nr_switches = 0;
   /** Who ran before: for finish_task_switch(). */
@@ -77,7 +83,10 @@ export class Runqueue {
   /** Ticks that remain of curr's turn. */
   slice = 0;
 
-  constructor(k: Kernel, cpu: Cpu, readonly socket: SchedGroup) {
+  declare readonly socket: SchedGroup;
+
+  constructor(k: Kernel, cpu: Cpu, socket: SchedGroup) {
+    this.socket = socket;
     this.cpu = cpu.id;
     this.lock = new Spinlock(k, "rq->lock", new CacheLine(cpu.node));
   }
