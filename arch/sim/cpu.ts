@@ -4,6 +4,7 @@
  * `arch/hw/`.
  */
 import type { Context } from "./context.ts";
+import type { SymbolCycles } from "./cycles.ts";
 import type { Engine } from "./engine.ts";
 
 /** What a CPU is doing. */
@@ -60,7 +61,7 @@ const MAX_ROOM = 2 ** 30;
 export class Cpu {
   /** What the accessors below read and write. */
   readonly #times = Float64Array.of(0, -1, -1, Infinity);
-  readonly #cyclesBySym: Float64Array;
+  readonly #spent: SymbolCycles;
   /**
    * Cycles since the base of the clock, which moves at each resumption. All that
    * is spent is added up here, one sum after the other: small integers, which
@@ -134,7 +135,7 @@ export class Cpu {
     this.id = id;
     this.socket = socket;
     this.node = node;
-    this.#cyclesBySym = engine.cycles;
+    this.#spent = engine.spent;
   }
 
   /** Local time, cycles. */
@@ -182,7 +183,7 @@ export class Cpu {
     const cycles = this.ran - this.#booked;
     if (cycles === 0) return;
     this.#booked = this.ran;
-    this.#cyclesBySym[sym] += cycles;
+    this.#spent.add(sym, cycles);
   }
 
   /**

@@ -22,12 +22,12 @@
  * Nothing here knows of Linux, caches or page tables.
  */
 import type { Context, PendingOp } from "./context.ts";
+import { SymbolCycles } from "./cycles.ts";
 import { Cpu, CpuState, type ParkingPlace, TIMER_VECTOR } from "./cpu.ts";
 import type { Observer } from "./observer.ts";
 import { type Policy, TimedPolicy, turnBefore } from "./policy.ts";
 import { type CpuQueue, HeapQueue } from "./queue.ts";
 import type { StepIterator } from "./steps.ts";
-import { MAX_SYMBOLS } from "./symbol.ts";
 
 /** Default of {@linkcode EngineOptions.runAheadCycles}: about a microsecond. */
 const RUN_AHEAD_CYCLES = 2500;
@@ -129,11 +129,11 @@ export class Engine {
   /** Who runs next. */
   declare readonly policy: Policy;
   /**
-   * Cycles charged to each symbol, but for those that CPUs have not booked yet.
+   * Cycles charged to symbols, but for those that the running CPU has not booked yet.
    *
    * @internal
    */
-  readonly cycles: Float64Array = new Float64Array(MAX_SYMBOLS);
+  readonly spent: SymbolCycles = new SymbolCycles();
   /** A spin of this many cycles is a lockup. */
   declare readonly lockupCycles: number;
   /** From an interrupt's arrival at a halted CPU to its first instruction, cycles. */
@@ -164,10 +164,10 @@ export class Engine {
     this.runAheadCycles = options.runAheadCycles ?? RUN_AHEAD_CYCLES;
   }
 
-  /** Cycles charged to each symbol until now, by symbol number. */
+  /** Cycles charged to each symbol until now, by symbol number: a copy. */
   get cyclesBySym(): Float64Array {
     this.running?.settle();
-    return this.cycles;
+    return this.spent.toArray();
   }
 
   /** Makes {@linkcode run} return after the step under way. */
@@ -231,7 +231,7 @@ export class Engine {
    */
   advance(t: Context, cycles: number): void {
     t.cpu.clock += cycles;
-    this.cycles[t.stack[t.depth - 1]] += cycles;
+    this.spent.add(t.stack[t.depth - 1], cycles);
   }
 
   /**
