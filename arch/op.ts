@@ -10,6 +10,8 @@
 import { Context, type PendingOp } from "./sim/context.ts";
 import type { Cpu } from "./sim/cpu.ts";
 import { CpuState } from "./sim/cpu.ts";
+import { ZERO_CYCLES } from "./sim/cycles.ts";
+import type { Engine } from "./sim/engine.ts";
 import { Ready } from "./sim/ready.ts";
 import type { Steps } from "./sim/steps.ts";
 import type { Cell } from "./hw/cell.ts";
@@ -78,8 +80,9 @@ export class Op implements PendingOp {
   /** The same of the turn before, and when such turns began, cycles. */
   #spunLine: CacheLine | null = null;
   /** When the operation that is parked, or was when an interrupt came, began to wait, cycles. */
-  #waitingSince = 0;
-  #spinSince = 0;
+  #waitingSince: number = ZERO_CYCLES;
+  #spinSince: number = ZERO_CYCLES;
+  readonly #engine: Engine;
   readonly #result: { done: true; value: unknown } = {
     done: true,
     value: undefined,
@@ -94,6 +97,7 @@ export class Op implements PendingOp {
   constructor(machine: Machine, context: MachineContext) {
     this.machine = machine;
     this.context = context;
+    this.#engine = machine.engine;
   }
 
   /** Fills the slot in. */
@@ -299,7 +303,7 @@ export class Op implements PendingOp {
 
   /** Tells the observer of an operation that has been performed. */
   report(kind: number, place: unknown, value: number): void {
-    const observer = this.machine.engine.observer;
+    const { observer } = this.#engine;
     if (observer !== null && observer.operation !== undefined) {
       observer.operation(this.context, kind, place, value);
     }

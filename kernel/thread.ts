@@ -7,6 +7,7 @@
  * Linux would call `current`.
  */
 import { MachineContext } from "../arch/asm.ts";
+import { ZERO_CYCLES } from "../arch/sim/cycles.ts";
 import { ListHead } from "./lib/list.ts";
 import type { FsStruct } from "./fs/fs_struct.ts";
 import type { Kernel } from "./kernel.ts";
@@ -71,7 +72,7 @@ export class Thread extends MachineContext {
    *
    * @internal
    */
-  lockWaitSince = 0;
+  lockWaitSince: number = ZERO_CYCLES;
   /** Set by kthread_stop(). */
   should_stop = false;
   /** What the thread function returned. */

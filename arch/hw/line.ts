@@ -17,6 +17,7 @@
  * vmap layer touches fits a second-level cache of 512 KiB.
  */
 import type { Cpu, ParkingPlace } from "../sim/cpu.ts";
+import { ZERO_CYCLES } from "../sim/cycles.ts";
 import type { Engine } from "../sim/engine.ts";
 import { Rng } from "../sim/random.ts";
 import type { MachineSpec } from "./spec.ts";
@@ -49,7 +50,7 @@ export class CacheLine implements ParkingPlace {
   /** Socket of all sharers, or {@linkcode SEVERAL}. */
   sharerSocket: number = NOBODY;
   /** Until then the line's home serves an earlier request, cycles. */
-  busyUntil = 0;
+  busyUntil: number = ZERO_CYCLES;
   waiters: Cpu[] | null = null;
 
   /** NUMA node of its memory. */
@@ -168,15 +169,23 @@ export class Coherence {
     const queued = line.busyUntil + back;
     const done = alone > queued ? alone : queued;
     line.busyUntil = done - back + this.#homeBusy;
-    const late = this.#jitter > 1 ? this.#rng.nextU32() % this.#jitter : 0;
+    const late = this.#late();
     return (done + late - cpu.clock) | 0;
+  }
+
+  /** How much later than usual a line arrives, cycles: up to the machine's jitter. */
+  #late(): number {
+    // Both unsigned, as V8 divides integers only then.
+    return this.#jitter > 1
+      ? (this.#rng.nextU32() >>> 0) % (this.#jitter >>> 0)
+      : 0;
   }
 
   /** Queues behind the request under way. @returns Cycles until it is served. */
   #transfer(cpu: Cpu, line: CacheLine, latency: number): number {
     const alone = cpu.clock + latency;
     const queued = line.busyUntil + ((latency * this.#queuedShare + 0.5) | 0);
-    const late = this.#jitter > 1 ? this.#rng.nextU32() % this.#jitter : 0;
+    const late = this.#late();
     line.busyUntil = (alone > queued ? alone : queued) + late;
     return (line.busyUntil - cpu.clock) | 0;
   }

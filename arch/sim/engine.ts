@@ -231,7 +231,7 @@ export class Engine {
    */
   advance(t: Context, cycles: number): void {
     t.cpu.clock += cycles;
-    this.spent.add(t.stack[t.depth - 1], cycles);
+    this.spent.addLong(t.stack[t.depth - 1], cycles);
   }
 
   /**

@@ -26,10 +26,10 @@ function mix(x: number): number {
 /** A stream of random numbers. */
 export class Rng {
   // Invariant: not all four are 0.
-  #s0: number;
-  #s1: number;
-  #s2: number;
-  #s3: number;
+  #s0: number = 0;
+  #s1: number = 0;
+  #s2: number = 0;
+  #s3: number = 0;
 
   /**
    * Starts a stream.

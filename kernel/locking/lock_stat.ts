@@ -3,6 +3,7 @@
  * `/proc/lock_stat` shows. Locks of one class share a name, as lockdep has it.
  */
 import type { Holder } from "../../arch/hw/cell.ts";
+import { ZERO_CYCLES } from "../../arch/sim/cycles.ts";
 import { LockMode } from "../sanitizers/sanitizer.ts";
 import type { Thread } from "../thread.ts";
 
@@ -28,13 +29,13 @@ export class LockClass {
   /** Acquisitions that had to wait. */
   contentions = 0;
   /** Waited, all waiters together. */
-  waitCycles = 0;
+  waitCycles: number = ZERO_CYCLES;
   /** Longest wait. */
-  waitMaxCycles = 0;
+  waitMaxCycles: number = ZERO_CYCLES;
   /** Held, all holders together. */
-  holdCycles = 0;
+  holdCycles: number = ZERO_CYCLES;
   /** Longest hold. */
-  holdMaxCycles = 0;
+  holdMaxCycles: number = ZERO_CYCLES;
   /**
    * What the lockdep sanitizer knows of it.
    *
@@ -109,7 +110,7 @@ export class LockOwner implements Holder {
   /** CPU of the owner when it took the lock. */
   cpu: number = -1;
   /** When the owner took it, cycles. */
-  acquiredAt = 0;
+  acquiredAt: number = ZERO_CYCLES;
   /**
    * What the race sanitizer remembers of it.
    *

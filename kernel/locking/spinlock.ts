@@ -194,8 +194,12 @@ function lock_charged_to(
   t.k.sanitizers?.lockAsked(t, lock, lock.mode, flags && t.k.arch === "ia64");
   if (lock.owner === t) BUG(t, `recursion on ${lock.name}`);
   charge(t, 6);
+  if (lock.tickets) {
+    const steps = ticket_lock(t, lock);
+    if (lock.owner !== t) t.lockWaitSince = t.cpu.clock;
+    return steps;
+  }
   t.lockWaitSince = t.cpu.clock;
-  if (lock.tickets) return ticket_lock(t, lock);
   return t.k.arch === "ia64"
     ? ia64_spin_lock(t, lock, flags)
     : test_and_set_lock(t, lock);
