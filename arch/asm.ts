@@ -43,6 +43,16 @@ export type { Steps } from "./sim/steps.ts";
 export { ksym, type Sym } from "./sim/symbol.ts";
 
 /**
+ * Whether a section may begin: a few operations on one CPU's own data and its
+ * `local` locks, done one after the other by plain functions (`..._now`). Like a
+ * single access to data it may begin ahead of its turn, and ends however far
+ * ahead that is. Never under a policy that chooses between operations.
+ */
+export function may_run_section(t: MachineContext): boolean {
+  return t.op.hasSections && t.op.mayRunAhead();
+}
+
+/**
  * Charges `instructions` of straight-line kernel code. Plain.
  *
  * @example
@@ -271,18 +281,36 @@ export function atomic_add_unless(
 
 /** Takes a ticket of `lock` and spins until it is up. */
 export function ticket_lock(t: MachineContext, lock: TicketLock): Steps<void> {
-  const { op, cpu } = t;
-  const cell = lock.slock;
-  const word = cell.value;
-  const free = (word >>> TICKET_SHIFT) === (word & TICKET_MASK);
+  const { cpu } = t;
   // Its turn already, and no wait.
-  if (free && cpu.ran < (lock.local ? cpu.roomAhead : cpu.room)) {
-    op.takeTicket(cpu, cell);
-    lock.taken(t, false);
-    op.report(OpKind.TICKET_LOCK, cell, cell.value);
+  if (
+    ticket_is_free(lock) && cpu.ran < (lock.local ? cpu.roomAhead : cpu.room)
+  ) {
+    ticket_lock_now(t, lock);
     return DONE;
   }
-  return t.op.begin(OpKind.TICKET_LOCK, cell as Cell<unknown>, null, lock, 0);
+  return t.op.begin(
+    OpKind.TICKET_LOCK,
+    lock.slock as Cell<unknown>,
+    null,
+    lock,
+    0,
+  );
+}
+
+/** Whether nobody holds `lock` or waits for it: a look that costs nothing. Plain. */
+export function ticket_is_free(lock: TicketLock): boolean {
+  const word = lock.slock.value;
+  return (word >>> TICKET_SHIFT) === (word & TICKET_MASK);
+}
+
+/** {@linkcode ticket_lock} of a free lock in a section; see {@linkcode may_run_section}. Plain. */
+export function ticket_lock_now(t: MachineContext, lock: TicketLock): void {
+  const { op, cpu } = t;
+  const cell = lock.slock;
+  op.takeTicket(cpu, cell);
+  lock.taken(t, false);
+  op.report(OpKind.TICKET_LOCK, cell, cell.value);
 }
 
 /** Passes `lock` on, by an unlocked increment of the owner's half. */
@@ -290,16 +318,26 @@ export function ticket_unlock(
   t: MachineContext,
   lock: TicketLock,
 ): Steps<void> {
-  const { op, cpu } = t;
-  const cell = lock.slock;
+  const { cpu } = t;
   // In its turn, not ahead of it: others may still ask while it is held, and
   // what they then spin and steal is most of a short lock's cost.
   if (cpu.ran < (lock.local ? cpu.roomAhead : cpu.room)) {
-    op.ticketUnlock(cpu, lock);
-    op.report(OpKind.TICKET_UNLOCK, cell, 0);
+    ticket_unlock_now(t, lock);
     return DONE;
   }
-  return t.op.begin(OpKind.TICKET_UNLOCK, cell as Cell<unknown>, null, lock, 0);
+  return t.op.begin(
+    OpKind.TICKET_UNLOCK,
+    lock.slock as Cell<unknown>,
+    null,
+    lock,
+    0,
+  );
+}
+
+/** {@linkcode ticket_unlock} in a section; see {@linkcode may_run_section}. Plain. */
+export function ticket_unlock_now(t: MachineContext, lock: TicketLock): void {
+  t.op.ticketUnlock(t.cpu, lock);
+  t.op.report(OpKind.TICKET_UNLOCK, lock.slock, 0);
 }
 
 /**
@@ -478,11 +516,16 @@ export function read_clocksource(t: MachineContext): Steps<number> {
  */
 export function read_line(t: MachineContext, line: CacheLine): Steps<void> {
   if (t.op.mayRunAhead()) {
-    touch_read(t, line);
-    t.op.report(OpKind.LINE_READ, line, 0);
+    read_line_now(t, line);
     return DONE;
   }
   return t.op.begin(OpKind.LINE_READ, null, line, 0, 0);
+}
+
+/** {@linkcode read_line} in a section; see {@linkcode may_run_section}. Plain. */
+export function read_line_now(t: MachineContext, line: CacheLine): void {
+  touch_read(t, line);
+  t.op.report(OpKind.LINE_READ, line, 0);
 }
 
 /**

@@ -93,9 +93,12 @@ export class Op implements PendingOp {
 
   declare readonly machine: Machine;
   declare readonly context: MachineContext;
+  /** Whether operations may be taken together; see `may_run_section()` of asm.ts. */
+  declare readonly hasSections: boolean;
 
   constructor(machine: Machine, context: MachineContext) {
     this.machine = machine;
+    this.hasSections = machine.engine.policy.hasSections ?? false;
     this.context = context;
     this.#engine = machine.engine;
   }

@@ -12,6 +12,11 @@ export interface Policy {
    * `-Infinity` = ask at every operation.
    */
   horizon(engine: Engine, cpu: Cpu): number;
+  /**
+   * Whether several operations on one CPU's own data may be taken together, so
+   * that nothing is chosen in between. Default: false.
+   */
+  readonly hasSections?: boolean;
 }
 
 /**
@@ -27,6 +32,8 @@ export interface Policy {
  * ```
  */
 export class TimedPolicy implements Policy {
+  readonly hasSections: boolean = true;
+
   pick(engine: Engine): Cpu | null {
     const id = engine.queue.first();
     return engine.queue.keyOf(id) === Infinity ? null : engine.cpus[id];

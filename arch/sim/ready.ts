@@ -18,6 +18,11 @@ export class Ready<T> {
     return this;
   }
 
+  /** The result, for those who need no `yield*` to see it. */
+  get value(): T {
+    return this.#result.value;
+  }
+
   next(): IteratorResult<void, T> {
     return this.#result;
   }

@@ -22,8 +22,11 @@ import {
   spin_until,
   type Steps,
   type Sym,
+  ticket_is_free,
   ticket_lock,
+  ticket_lock_now,
   ticket_unlock,
+  ticket_unlock_now,
   WRITE_ONCE,
   xchg,
 } from "../../arch/asm.ts";
@@ -178,6 +181,15 @@ export function spin_lock(t: Thread, lock: Spinlock): Steps {
   return lock_charged_to(t, _SPIN_LOCK, lock, false);
 }
 
+/** What comes before the lock word is touched. `flags`: see {@linkcode lock_charged_to}. */
+function ask(t: Thread, sym: Sym, lock: Spinlock, flags: boolean): void {
+  enter(t, sym);
+  preempt_disable(t);
+  t.k.sanitizers?.lockAsked(t, lock, lock.mode, flags && t.k.arch === "ia64");
+  if (lock.owner === t) BUG(t, `recursion on ${lock.name}`);
+  charge(t, 6);
+}
+
 /**
  * Takes `lock`.
  *
@@ -189,11 +201,7 @@ function lock_charged_to(
   lock: Spinlock,
   flags: boolean,
 ): Steps {
-  enter(t, sym);
-  preempt_disable(t);
-  t.k.sanitizers?.lockAsked(t, lock, lock.mode, flags && t.k.arch === "ia64");
-  if (lock.owner === t) BUG(t, `recursion on ${lock.name}`);
-  charge(t, 6);
+  ask(t, sym, lock, flags);
   if (lock.tickets) {
     const steps = ticket_lock(t, lock);
     if (lock.owner !== t) t.lockWaitSince = t.cpu.clock;
@@ -203,6 +211,26 @@ function lock_charged_to(
   return t.k.arch === "ia64"
     ? ia64_spin_lock(t, lock, flags)
     : test_and_set_lock(t, lock);
+}
+
+/**
+ * Takes a `local` ticket lock that is free, in a section: see
+ * `may_run_section()` of `arch/asm.ts`. Plain.
+ */
+export function spin_lock_now(t: Thread, lock: Spinlock): void {
+  ask(t, _SPIN_LOCK, lock, false);
+  ticket_lock_now(t, lock);
+}
+
+/** Ends {@linkcode spin_lock_now}, in the same section. Plain. */
+export function spin_unlock_now(t: Thread, lock: Spinlock): void {
+  give_up(t, _SPIN_UNLOCK, lock);
+  ticket_unlock_now(t, lock);
+}
+
+/** Whether {@linkcode spin_lock_now} may take `lock`. */
+export function may_lock_now(lock: Spinlock): boolean {
+  return lock.local && lock.tickets && ticket_is_free(lock);
 }
 
 function* test_and_set_lock(t: Thread, lock: Spinlock): Steps {
@@ -282,7 +310,8 @@ export function spin_unlock(t: Thread, lock: Spinlock): Steps {
   return unlock_charged_to(t, _SPIN_UNLOCK, lock);
 }
 
-function unlock_charged_to(t: Thread, sym: Sym, lock: Spinlock): Steps {
+/** What comes before the lock word is touched. */
+function give_up(t: Thread, sym: Sym, lock: Spinlock): void {
   enter(t, sym);
   if (lock.owner !== t) {
     t.k.sanitizers?.lockStranger(t, lock, lock.mode);
@@ -290,6 +319,10 @@ function unlock_charged_to(t: Thread, sym: Sym, lock: Spinlock): Steps {
   }
   charge(t, 3);
   lock.released(t);
+}
+
+function unlock_charged_to(t: Thread, sym: Sym, lock: Spinlock): Steps {
+  give_up(t, sym, lock);
   if (lock.tickets) return ticket_unlock(t, lock);
   return t.k.arch === "ia64"
     ? ia64_spin_unlock(t, lock)

@@ -184,7 +184,8 @@ export class RewriteLayer extends AreaLayer<VmapArea> {
     return va !== null && (va.flags & VM_VM_AREA) !== 0 ? va.private : null;
   }
 
-  override *vm_map_ram(
+  /** What need not wait is plain, from the block to the page table. */
+  override vm_map_ram(
     t: Thread,
     pages: readonly Page[],
     count: number,
@@ -193,36 +194,88 @@ export class RewriteLayer extends AreaLayer<VmapArea> {
   ): Steps<number> {
     enter(t, VM_MAP_RAM);
     charge(t, 14);
+    const steps = this.#take(t, count, node);
+    const { ready } = t.op;
+    return steps === ready
+      ? this.#map(t, ready.value as number, pages, count, prot)
+      : this.#take_and_map(t, steps, pages, count, prot);
+  }
+
+  /** Addresses for `count` pages: an error or 0 if there are none. */
+  #take(t: Thread, count: number, node: number): Steps<number> {
     const w = this.state;
-    const size = this.#bytes(count);
-    let addr = 0;
-    if (count <= w.VMAP_MAX_ALLOC) {
-      // B13: nothing is asked for.
-      if (count > 0 || w.quirks.shortSize) {
-        t.k.sanitizers?.blockRequest(t, true);
-        addr = yield* vb_alloc(t, w, size, GFP_KERNEL);
-        t.k.sanitizers?.blockRequest(t, false);
-      }
-    } else {
-      const { start, end } = t.k.vmalloc;
-      const page = w.page_size;
-      const va = yield* alloc_vmap_area(
-        t,
-        w,
-        size,
-        page,
-        start,
-        end,
-        node,
-        GFP_KERNEL,
-      );
-      addr = typeof va === "number" ? va : va.va_start;
+    if (count > w.VMAP_MAX_ALLOC) return this.#take_area(t, count, node);
+    // B13: nothing is asked for.
+    if (count === 0 && !w.quirks.shortSize) {
+      return t.op.ready.give(0) as Steps<number>;
     }
+    if (t.k.sanitizers !== null) return this.#take_watched(t, count);
+    return vb_alloc(t, w, this.#bytes(count), GFP_KERNEL);
+  }
+
+  *#take_area(t: Thread, count: number, node: number): Steps<number> {
+    const { start, end } = t.k.vmalloc;
+    const w = this.state;
+    const va = yield* alloc_vmap_area(
+      t,
+      w,
+      this.#bytes(count),
+      w.page_size,
+      start,
+      end,
+      node,
+      GFP_KERNEL,
+    );
+    return typeof va === "number" ? va : va.va_start;
+  }
+
+  *#take_watched(t: Thread, count: number): Steps<number> {
+    t.k.sanitizers!.blockRequest(t, true);
+    const addr = yield* vb_alloc(t, this.state, this.#bytes(count), GFP_KERNEL);
+    t.k.sanitizers!.blockRequest(t, false);
+    return addr;
+  }
+
+  *#take_and_map(
+    t: Thread,
+    taking: Steps<number>,
+    pages: readonly Page[],
+    count: number,
+    prot: number,
+  ): Steps<number> {
+    const addr = yield* taking;
+    return yield* this.#map(t, addr, pages, count, prot);
+  }
+
+  /** Ends vm_map_ram() once it has its addresses, or has been told that there are none. */
+  #map(
+    t: Thread,
+    addr: number,
+    pages: readonly Page[],
+    count: number,
+    prot: number,
+  ): Steps<number> {
+    const { ready } = t.op;
     if (addr <= 0) {
       leave(t);
-      return 0;
+      return ready.give(0) as Steps<number>;
     }
-    const nr = yield* vmap_page_range(t, addr, addr + size, prot, pages);
+    const end = addr + this.#bytes(count);
+    const steps = vmap_page_range(t, addr, end, prot, pages);
+    if (steps !== ready || IS_ERR_VALUE(ready.value as number)) {
+      return this.#await_mapped(t, steps, addr, count);
+    }
+    leave(t);
+    return ready.give(addr) as Steps<number>;
+  }
+
+  *#await_mapped(
+    t: Thread,
+    mapping: Steps<number>,
+    addr: number,
+    count: number,
+  ): Steps<number> {
+    const nr = yield* mapping;
     if (IS_ERR_VALUE(nr)) {
       yield* this.vm_unmap_ram(t, addr, count);
       addr = 0;

@@ -27,12 +27,15 @@ import {
   enter,
   ksym,
   leave,
+  may_run_section,
   read_line,
+  read_line_now,
   type Steps,
   touch_read,
   touch_write,
 } from "../../arch/asm.ts";
 import { CacheLine } from "../../arch/hw/line.ts";
+import { DONE } from "../../arch/sim/ready.ts";
 import { BUG, BUG_ON } from "../bug.ts";
 import type { Kernel } from "../kernel.ts";
 import {
@@ -41,6 +44,7 @@ import {
   bitmap_find_free_region,
   bitmap_set,
   bitmap_zero,
+  find_next_bit,
   region_scan_steps,
 } from "../lib/bitmap.ts";
 import { ENOMEM, err, type Errno } from "../lib/errno.ts";
@@ -59,8 +63,11 @@ import {
 import { list_add_rcu, list_del_rcu } from "../lib/rculist.ts";
 import {
   lockdep_assert_held,
+  may_lock_now,
   spin_lock,
+  spin_lock_now,
   spin_unlock,
+  spin_unlock_now,
   Spinlock,
 } from "../locking/spinlock.ts";
 import { get_cpu_var, put_cpu_var } from "../percpu.ts";
@@ -240,7 +247,7 @@ function* vbq_remove(
  * @param size Bytes, at most VMAP_MAX_ALLOC pages.
  * @returns The address; -EBUSY or -ENOMEM.
  */
-export function* vb_alloc(
+export function vb_alloc(
   t: Thread,
   w: RewriteState,
   size: number,
@@ -250,6 +257,51 @@ export function* vb_alloc(
   BUG_ON(t, size === 0, "vb_alloc of nothing"); // B13
   charge(t, 20);
   const order = order_of(w, size);
+  const addr = vb_alloc_at_hand(t, w, order);
+  return addr > 0
+    ? t.op.ready.give(addr) as Steps<number>
+    : vb_alloc_waiting(t, w, order, gfp);
+}
+
+/**
+ * The usual case of {@linkcode vb_alloc}, in a section: the newest block has
+ * room, which this does not use up.
+ *
+ * @returns The address; 0 = another case, and nothing has been done.
+ */
+function vb_alloc_at_hand(t: Thread, w: RewriteState, order: number): number {
+  const vbq = w.vmap_block_queue.get(t.cpu.id);
+  const vb = vbq.free.next.owner;
+  if (
+    vb === null || !may_run_section(t) || !may_lock_now(vb.lock) ||
+    vb.free <= 1 << order || !ends_free(w, vb, order)
+  ) return 0;
+  rcu_read_lock(t);
+  get_cpu_var(t, w.vmap_block_queue);
+  read_line_now(t, vbq.line);
+  spin_lock_now(t, vb.lock);
+  const pos = vb_carve(t, w, vb, order);
+  spin_unlock_now(t, vb.lock);
+  put_cpu_var(t, w.vmap_block_queue);
+  rcu_read_unlock(t);
+  leave(t);
+  return vb.va.va_start + pos * w.page_size;
+}
+
+/** Whether the last `2 ** order` pages of `vb` are free, so that a search must find some. */
+function ends_free(w: RewriteState, vb: VmapBlock, order: number): boolean {
+  const bits = w.VMAP_BBMAP_BITS;
+  return !w.quirks.oddBlockSize &&
+    find_next_bit(vb.alloc_map, bits, bits - (1 << order)) === bits;
+}
+
+/** {@linkcode vb_alloc} in general, from its frame. */
+function* vb_alloc_waiting(
+  t: Thread,
+  w: RewriteState,
+  order: number,
+  gfp: number,
+): Steps<number | Errno> {
   for (;;) {
     let addr = -1;
     rcu_read_lock(t);
@@ -361,7 +413,7 @@ function* insert_block(t: Thread, w: RewriteState, vb: VmapBlock): Steps {
  * Context: any that may wait for a TLB flush.
  * Locks: takes vb.lock; what free_vmap_block() takes.
  */
-export function* vb_free(
+export function vb_free(
   t: Thread,
   w: RewriteState,
   addr: number,
@@ -373,6 +425,51 @@ export function* vb_free(
   const order = order_of(w, size);
   const idx = addr_to_vb_idx(w, addr);
   const first = page_in_block(w, addr, idx);
+  return vb_free_at_hand(t, w, idx, first, order)
+    ? DONE
+    : vb_free_waiting(t, w, addr, size, idx, first, order);
+}
+
+/**
+ * The usual case of {@linkcode vb_free}, in a section: the block stays.
+ *
+ * @returns Whether it was; `false` = nothing has been done.
+ */
+function vb_free_at_hand(
+  t: Thread,
+  w: RewriteState,
+  idx: number,
+  first: number,
+  order: number,
+): boolean {
+  const vb = radix_tree_lookup(w.vmap_block_tree, idx);
+  if (
+    vb === null || !may_run_section(t) || !may_lock_now(vb.lock) ||
+    vb.dirty + (1 << order) >= w.VMAP_BBMAP_BITS || w.quirks.clearAfterDirty
+  ) return false;
+  rcu_read_lock(t);
+  enter(t, RADIX_TREE_LOOKUP);
+  charge(t, 10 + RADIX_LEVEL_INSTRUCTIONS * w.vmap_block_tree.height);
+  read_line_now(t, w.block_tree_line);
+  leave(t);
+  rcu_read_unlock(t);
+  spin_lock_now(t, vb.lock);
+  vb_mark_dirty(t, w, vb, first, order);
+  spin_unlock_now(t, vb.lock);
+  leave(t);
+  return true;
+}
+
+/** {@linkcode vb_free} in general, from its frame. */
+function* vb_free_waiting(
+  t: Thread,
+  w: RewriteState,
+  addr: number,
+  size: number,
+  idx: number,
+  first: number,
+  order: number,
+): Steps {
   rcu_read_lock(t);
   enter(t, RADIX_TREE_LOOKUP);
   charge(t, 10 + RADIX_LEVEL_INSTRUCTIONS * w.vmap_block_tree.height);
