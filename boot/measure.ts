@@ -91,7 +91,7 @@ export function snapshot(machine: Machine, kernel: Kernel): Snapshot {
  * time on both sides of it.
  */
 function cyclesUntilNow({ engine }: Machine): Float64Array {
-  const cycles = engine.cyclesBySym;
+  const cycles = engine.cyclesBySym.slice(0, symCount());
   const now = engine.running?.clock ??
     engine.cpus.reduce((latest, { clock }) => Math.max(latest, clock), 0);
   for (const { state, clock, top } of engine.cpus) {

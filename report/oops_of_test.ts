@@ -10,6 +10,7 @@ Deno.test("oopsOf() says what each CPU of a deadlock waits for", () => {
     { socket: 0, node: 0 },
   ]);
   const t = new Context("test/1", false);
+  t.cpu = cpu;
   enter(t, ksym("_spin_lock"));
   t.op = { retry: () => false, describe: () => "load of a.lock" };
   cpu.top = t;

@@ -29,8 +29,8 @@ import { type Policy, TimedPolicy, turnBefore } from "./policy.ts";
 import { type CpuQueue, HeapQueue } from "./queue.ts";
 import type { StepIterator } from "./steps.ts";
 
-/** Default of {@linkcode EngineOptions.runAheadCycles}: about a microsecond. */
-const RUN_AHEAD_CYCLES = 2500;
+/** Default of {@linkcode EngineOptions.runAheadCycles}: a few microseconds. */
+const RUN_AHEAD_CYCLES = 10_000;
 
 /** Where a CPU stands in the machine. */
 export interface CpuPlace {
