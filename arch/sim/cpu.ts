@@ -145,7 +145,9 @@ export class Cpu {
   set clock(at: number) {
     this.settle();
     this.#times[BASE] = at;
-    this.#rebased();
+    this.ran = 0;
+    this.#booked = 0;
+    this.#makeRoom();
   }
 
   /**
@@ -158,7 +160,7 @@ export class Cpu {
   }
   set limit(at: number) {
     this.#times[LIMIT] = at;
-    this.room = this.#roomTo(at);
+    this.#makeRoom();
   }
 
   /**
@@ -171,7 +173,18 @@ export class Cpu {
   }
   set ahead(at: number) {
     this.#times[AHEAD] = at;
-    this.roomAhead = this.#roomTo(at);
+    this.#makeRoom();
+  }
+
+  /**
+   * Sets {@linkcode limit} and {@linkcode ahead}.
+   *
+   * @internal
+   */
+  limitTo(limit: number, ahead: number): void {
+    this.#times[LIMIT] = limit;
+    this.#times[AHEAD] = ahead;
+    this.#makeRoom();
   }
 
   /**
@@ -197,27 +210,22 @@ export class Cpu {
   }
 
   /**
-   * Moves the base of the clock up to the clock; what has been spent is settled.
+   * Moves the base of the clock up to the clock, as its turn is over: what has
+   * been spent is settled, and the limits are set before the next turn.
    *
    * @internal
    */
   rebase(): void {
     this.#times[BASE] += this.ran;
-    this.#rebased();
-  }
-
-  #rebased(): void {
     this.ran = 0;
     this.#booked = 0;
-    this.room = this.#roomTo(this.#times[LIMIT]);
-    this.roomAhead = this.#roomTo(this.#times[AHEAD]);
   }
 
-  /** Whole cycles from the clock's base until `at` is reached: at least 0, at most MAX_ROOM. */
-  #roomTo(at: number): number {
-    const left = at - this.#times[BASE];
-    if (!(left > 0)) return 0;
-    return left < MAX_ROOM ? Math.ceil(left) : MAX_ROOM;
+  #makeRoom(): void {
+    const times = this.#times;
+    const base = times[BASE];
+    this.room = roomFor(times[LIMIT] - base);
+    this.roomAhead = roomFor(times[AHEAD] - base);
   }
 
   /** Arrival of the next interrupt or timer expiry; `Infinity` = none. */
@@ -237,4 +245,10 @@ export class Cpu {
     const sent = this.pending.length > 0 ? this.pending[0].at : Infinity;
     this.nextIrqAt = Math.min(sent, this.timerAt);
   }
+}
+
+/** Whole cycles from the clock's base until `left` have gone: at least 0, at most MAX_ROOM. */
+function roomFor(left: number): number {
+  if (!(left > 0)) return 0;
+  return left < MAX_ROOM ? Math.ceil(left) | 0 : MAX_ROOM;
 }

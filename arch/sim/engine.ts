@@ -317,9 +317,9 @@ export class Engine {
   }
 
   #setLimit(cpu: Cpu, limit: number): void {
-    cpu.limit = limit;
-    cpu.ahead = limit + this.runAheadCycles;
-    if (cpu.irqsOn) clipToIrq(cpu);
+    const ahead = limit + this.runAheadCycles;
+    const irqAt = cpu.irqsOn ? cpu.nextIrqAt : Infinity;
+    cpu.limitTo(limit < irqAt ? limit : irqAt, ahead < irqAt ? ahead : irqAt);
   }
 
   #irqsChanged(cpu: Cpu): void {
@@ -430,8 +430,9 @@ function waitingText({ id, top }: Cpu): string {
 
 /** No operation may run past an interrupt that is due. */
 function clipToIrq(cpu: Cpu): void {
-  if (cpu.nextIrqAt < cpu.limit) cpu.limit = cpu.nextIrqAt;
-  if (cpu.nextIrqAt < cpu.ahead) cpu.ahead = cpu.nextIrqAt;
+  const { nextIrqAt, limit, ahead } = cpu;
+  if (nextIrqAt >= ahead) return;
+  cpu.limitTo(nextIrqAt < limit ? nextIrqAt : limit, nextIrqAt);
 }
 
 /** When `cpu` next has something to do, cycles. */
