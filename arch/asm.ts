@@ -42,6 +42,12 @@ export { enter, leave } from "./sim/context.ts";
 export type { Steps } from "./sim/steps.ts";
 export { ksym, type Sym } from "./sim/symbol.ts";
 
+// Constants of this module: see docs/ARCHITECTURE.md, "What V8 likes".
+const Kind = OpKind;
+const SHIFT = TICKET_SHIFT;
+const OWNER = TICKET_MASK;
+const READY = DONE;
+
 /**
  * Whether a section may begin: a few operations on one CPU's own data and its
  * `local` locks, done one after the other by plain functions (`..._now`). Like a
@@ -107,7 +113,7 @@ export function charge_cycles(t: MachineContext, cycles: number): void {
  * ```
  */
 export function load<T>(t: MachineContext, cell: Cell<T>): Steps<T> {
-  return t.op.begin(OpKind.LOAD, cell as Cell<unknown>, null, 0, 0);
+  return t.op.begin(Kind.LOAD, cell as Cell<unknown>, null, 0, 0);
 }
 
 /**
@@ -129,7 +135,7 @@ export function load<T>(t: MachineContext, cell: Cell<T>): Steps<T> {
  * ```
  */
 export function READ_ONCE<T>(t: MachineContext, cell: Cell<T>): Steps<T> {
-  return t.op.begin(OpKind.READ_ONCE, cell as Cell<unknown>, null, 0, 0);
+  return t.op.begin(Kind.READ_ONCE, cell as Cell<unknown>, null, 0, 0);
 }
 
 /**
@@ -150,7 +156,7 @@ export function store<T>(
   cell: Cell<T>,
   value: T,
 ): Steps<void> {
-  return t.op.begin(OpKind.STORE, cell as Cell<unknown>, null, value, 0);
+  return t.op.begin(Kind.STORE, cell as Cell<unknown>, null, value, 0);
 }
 
 /**
@@ -171,7 +177,7 @@ export function WRITE_ONCE<T>(
   cell: Cell<T>,
   value: T,
 ): Steps<void> {
-  return t.op.begin(OpKind.WRITE_ONCE, cell as Cell<unknown>, null, value, 0);
+  return t.op.begin(Kind.WRITE_ONCE, cell as Cell<unknown>, null, value, 0);
 }
 
 /**
@@ -192,7 +198,7 @@ export function WRITE_ONCE<T>(
  * ```
  */
 export function xchg<T>(t: MachineContext, cell: Cell<T>, value: T): Steps<T> {
-  return t.op.begin(OpKind.XCHG, cell as Cell<unknown>, null, value, 0);
+  return t.op.begin(Kind.XCHG, cell as Cell<unknown>, null, value, 0);
 }
 
 /**
@@ -223,7 +229,7 @@ export function cmpxchg<T>(
   old: T,
   value: T,
 ): Steps<T> {
-  return t.op.begin(OpKind.CMPXCHG, cell as Cell<unknown>, null, old, value);
+  return t.op.begin(Kind.CMPXCHG, cell as Cell<unknown>, null, old, value);
 }
 
 /**
@@ -251,7 +257,7 @@ export function atomic_add_return(
   cell: Cell<number>,
   value: number,
 ): Steps<number> {
-  return t.op.begin(OpKind.ADD, cell as Cell<unknown>, null, value, 0);
+  return t.op.begin(Kind.ADD, cell as Cell<unknown>, null, value, 0);
 }
 
 /**
@@ -271,7 +277,7 @@ export function atomic_add_unless(
   unless: number,
 ): Steps<boolean> {
   return t.op.begin(
-    OpKind.ADD_UNLESS,
+    Kind.ADD_UNLESS,
     cell as Cell<unknown>,
     null,
     value,
@@ -287,10 +293,10 @@ export function ticket_lock(t: MachineContext, lock: TicketLock): Steps<void> {
     ticket_is_free(lock) && cpu.ran < (lock.local ? cpu.roomAhead : cpu.room)
   ) {
     ticket_lock_now(t, lock);
-    return DONE;
+    return READY;
   }
   return t.op.begin(
-    OpKind.TICKET_LOCK,
+    Kind.TICKET_LOCK,
     lock.slock as Cell<unknown>,
     null,
     lock,
@@ -301,7 +307,7 @@ export function ticket_lock(t: MachineContext, lock: TicketLock): Steps<void> {
 /** Whether nobody holds `lock` or waits for it: a look that costs nothing. Plain. */
 export function ticket_is_free(lock: TicketLock): boolean {
   const word = lock.slock.value;
-  return (word >>> TICKET_SHIFT) === (word & TICKET_MASK);
+  return (word >>> SHIFT) === (word & OWNER);
 }
 
 /** {@linkcode ticket_lock} of a free lock in a section; see {@linkcode may_run_section}. Plain. */
@@ -310,7 +316,7 @@ export function ticket_lock_now(t: MachineContext, lock: TicketLock): void {
   const cell = lock.slock;
   op.takeTicket(cpu, cell);
   lock.taken(t, false);
-  op.report(OpKind.TICKET_LOCK, cell, cell.value);
+  op.report(Kind.TICKET_LOCK, cell, cell.value);
 }
 
 /** Passes `lock` on, by an unlocked increment of the owner's half. */
@@ -323,10 +329,10 @@ export function ticket_unlock(
   // what they then spin and steal is most of a short lock's cost.
   if (cpu.ran < (lock.local ? cpu.roomAhead : cpu.room)) {
     ticket_unlock_now(t, lock);
-    return DONE;
+    return READY;
   }
   return t.op.begin(
-    OpKind.TICKET_UNLOCK,
+    Kind.TICKET_UNLOCK,
     lock.slock as Cell<unknown>,
     null,
     lock,
@@ -337,7 +343,7 @@ export function ticket_unlock(
 /** {@linkcode ticket_unlock} in a section; see {@linkcode may_run_section}. Plain. */
 export function ticket_unlock_now(t: MachineContext, lock: TicketLock): void {
   t.op.ticketUnlock(t.cpu, lock);
-  t.op.report(OpKind.TICKET_UNLOCK, lock.slock, 0);
+  t.op.report(Kind.TICKET_UNLOCK, lock.slock, 0);
 }
 
 /**
@@ -372,7 +378,7 @@ export function spin_until(
   mask: number,
   want: number,
 ): Steps<number> {
-  return t.op.begin(OpKind.SPIN, cell as Cell<unknown>, null, mask, want);
+  return t.op.begin(Kind.SPIN, cell as Cell<unknown>, null, mask, want);
 }
 
 /**
@@ -410,7 +416,7 @@ export function spin_cmpxchg(
   value: number,
 ): Steps<void> {
   return t.op.begin(
-    OpKind.SPIN_CMPXCHG,
+    Kind.SPIN_CMPXCHG,
     cell as Cell<unknown>,
     null,
     old,
@@ -447,12 +453,12 @@ export function spin_cmpxchg(
  */
 export function cpu_relax(t: MachineContext): Steps<void> {
   charge(t, 1);
-  return t.op.begin(OpKind.RELAX, null, null, 0, 0);
+  return t.op.begin(Kind.RELAX, null, null, 0, 0);
 }
 
 /** `sti; hlt`: stops the CPU until an interrupt has been handled. */
 export function safe_halt(t: MachineContext): Steps<void> {
-  return t.op.begin(OpKind.HALT, null, null, 0, 0);
+  return t.op.begin(Kind.HALT, null, null, 0, 0);
 }
 
 /** Goes on with `next` on this CPU; returns when `t` is switched to again. */
@@ -460,12 +466,12 @@ export function switch_to(
   t: MachineContext,
   next: MachineContext,
 ): Steps<void> {
-  return t.op.begin(OpKind.SWITCH, null, null, next, 0);
+  return t.op.begin(Kind.SWITCH, null, null, next, 0);
 }
 
 /** Hands control to whoever called `Engine.run()`; returns when it is called again. */
 export function call_host(t: MachineContext): Steps<void> {
-  return t.op.begin(OpKind.HOST, null, null, 0, 0);
+  return t.op.begin(Kind.HOST, null, null, 0, 0);
 }
 
 /** Sends `vector` to CPU number `target`: one write to the interrupt command register. */
@@ -474,7 +480,7 @@ export function send_ipi(
   target: number,
   vector: number,
 ): Steps<void> {
-  return t.op.begin(OpKind.IPI, null, null, target, vector);
+  return t.op.begin(Kind.IPI, null, null, target, vector);
 }
 
 /** Sends `vector` to a set of CPU numbers, in one write where the machine can. */
@@ -484,7 +490,7 @@ export function* send_ipi_mask(
   vector: number,
 ): Steps<void> {
   if (t.machine.spec.ipi.broadcast === "mask" && targets.length > 0) {
-    yield* t.op.begin<void>(OpKind.IPI, null, null, targets, vector);
+    yield* t.op.begin<void>(Kind.IPI, null, null, targets, vector);
     return;
   }
   for (const target of targets) yield* send_ipi(t, target, vector);
@@ -492,7 +498,7 @@ export function* send_ipi_mask(
 
 /** Reads the clock source. @returns Virtual time, cycles. */
 export function read_clocksource(t: MachineContext): Steps<number> {
-  return t.op.begin(OpKind.CLOCK, null, null, 0, 0);
+  return t.op.begin(Kind.CLOCK, null, null, 0, 0);
 }
 
 /**
@@ -517,15 +523,15 @@ export function read_clocksource(t: MachineContext): Steps<number> {
 export function read_line(t: MachineContext, line: CacheLine): Steps<void> {
   if (t.op.mayRunAhead()) {
     read_line_now(t, line);
-    return DONE;
+    return READY;
   }
-  return t.op.begin(OpKind.LINE_READ, null, line, 0, 0);
+  return t.op.begin(Kind.LINE_READ, null, line, 0, 0);
 }
 
 /** {@linkcode read_line} in a section; see {@linkcode may_run_section}. Plain. */
 export function read_line_now(t: MachineContext, line: CacheLine): void {
   touch_read(t, line);
-  t.op.report(OpKind.LINE_READ, line, 0);
+  t.op.report(Kind.LINE_READ, line, 0);
 }
 
 /**
@@ -547,10 +553,10 @@ export function read_line_now(t: MachineContext, line: CacheLine): void {
 export function write_line(t: MachineContext, line: CacheLine): Steps<void> {
   if (t.op.mayRunAhead()) {
     touch_write(t, line);
-    t.op.report(OpKind.LINE_WRITE, line, 0);
-    return DONE;
+    t.op.report(Kind.LINE_WRITE, line, 0);
+    return READY;
   }
-  return t.op.begin(OpKind.LINE_WRITE, null, line, 0, 0);
+  return t.op.begin(Kind.LINE_WRITE, null, line, 0, 0);
 }
 
 /**
@@ -638,10 +644,10 @@ export function vload(
   const { op } = t;
   if (op.mayRunAhead()) {
     const value = t.machine.mmu.read(t, vaddr, size);
-    op.report(OpKind.VIRT_READ, vaddr, value);
+    op.report(Kind.VIRT_READ, vaddr, value);
     return op.ready.give(value) as Steps<number>;
   }
-  return t.op.begin(OpKind.VIRT_READ, null, null, 0, 0, vaddr, size);
+  return t.op.begin(Kind.VIRT_READ, null, null, 0, 0, vaddr, size);
 }
 
 /**
@@ -669,10 +675,10 @@ export function vstore(
 ): Steps<void> {
   if (t.op.mayRunAhead()) {
     t.machine.mmu.write(t, vaddr, size, value);
-    t.op.report(OpKind.VIRT_WRITE, vaddr, value);
-    return DONE;
+    t.op.report(Kind.VIRT_WRITE, vaddr, value);
+    return READY;
   }
-  return t.op.begin(OpKind.VIRT_WRITE, null, null, value, 0, vaddr, size);
+  return t.op.begin(Kind.VIRT_WRITE, null, null, value, 0, vaddr, size);
 }
 
 /**
@@ -704,10 +710,10 @@ export function pload(
   const { op } = t;
   if (op.mayRunAhead()) {
     const value = t.machine.physRead(t, paddr, size);
-    op.report(OpKind.PHYS_READ, paddr, value);
+    op.report(Kind.PHYS_READ, paddr, value);
     return op.ready.give(value) as Steps<number>;
   }
-  return t.op.begin(OpKind.PHYS_READ, null, null, 0, 0, paddr, size);
+  return t.op.begin(Kind.PHYS_READ, null, null, 0, 0, paddr, size);
 }
 
 /**
@@ -741,10 +747,10 @@ export function pstore(
 ): Steps<void> {
   if (t.op.mayRunAhead()) {
     t.machine.physWrite(t, paddr, size, value);
-    t.op.report(OpKind.PHYS_WRITE, paddr, value);
-    return DONE;
+    t.op.report(Kind.PHYS_WRITE, paddr, value);
+    return READY;
   }
-  return t.op.begin(OpKind.PHYS_WRITE, null, null, value, 0, paddr, size);
+  return t.op.begin(Kind.PHYS_WRITE, null, null, value, 0, paddr, size);
 }
 
 /** Runs `run` on page-table page `pfn` from entry `index` on, in its turn. */
@@ -757,10 +763,10 @@ export function pte_run<T>(
   const { op } = t;
   if (op.mayRunAhead()) {
     const value = run.run(t, pfn, index);
-    op.report(OpKind.PTE_RUN, pfn, value as number);
+    op.report(Kind.PTE_RUN, pfn, value as number);
     return op.ready.give(value) as Steps<T>;
   }
-  return t.op.begin(OpKind.PTE_RUN, null, null, run, 0, pfn, index);
+  return t.op.begin(Kind.PTE_RUN, null, null, run, 0, pfn, index);
 }
 
 /**

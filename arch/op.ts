@@ -49,6 +49,11 @@ export const OpKind = {
 
 const KIND_NAMES = Object.keys(OpKind);
 
+// Constants of this module: see docs/ARCHITECTURE.md, "What V8 likes".
+const Kind = OpKind;
+const SHIFT = 16;
+const OWNER = 0xffff;
+
 const enum OpState {
   IDLE,
   READY,
@@ -58,9 +63,9 @@ const enum OpState {
 }
 
 /** A ticket lock's word: next ticket in the high half, owner's in the low. */
-export const TICKET_SHIFT = 16;
+export const TICKET_SHIFT = SHIFT;
 /** The owner's half. */
-export const TICKET_MASK = 0xffff;
+export const TICKET_MASK = OWNER;
 
 const YIELD: IteratorResult<void, unknown> = { done: false, value: undefined };
 
@@ -174,8 +179,8 @@ export class Op implements PendingOp {
     const machine = this.machine;
     const result = this.#result;
     switch (this.#kind) {
-      case OpKind.LOAD:
-      case OpKind.READ_ONCE: {
+      case Kind.LOAD:
+      case Kind.READ_ONCE: {
         const cell = this.#cell!;
         this.#loads++;
         this.#spinLine = this.#loads === 1 ? cell.line : null;
@@ -183,28 +188,28 @@ export class Op implements PendingOp {
         result.value = cell.value;
         break;
       }
-      case OpKind.STORE:
-      case OpKind.WRITE_ONCE:
+      case Kind.STORE:
+      case Kind.WRITE_ONCE:
         this.#write(cpu, this.#cell!, this.#a);
         result.value = undefined;
         break;
-      case OpKind.XCHG:
+      case Kind.XCHG:
         result.value = this.#cell!.value;
         this.#writeLocked(cpu, this.#cell!, this.#a);
         break;
-      case OpKind.CMPXCHG: {
+      case Kind.CMPXCHG: {
         const old = this.#cell!.value;
         result.value = old;
         this.#writeLocked(cpu, this.#cell!, old === this.#a ? this.#b : old);
         break;
       }
-      case OpKind.ADD: {
+      case Kind.ADD: {
         const sum = ((this.#cell!.value as number) + (this.#a as number)) | 0;
         result.value = sum;
         this.#writeLocked(cpu, this.#cell!, sum);
         break;
       }
-      case OpKind.ADD_UNLESS: {
+      case Kind.ADD_UNLESS: {
         const old = this.#cell!.value as number;
         const add = old !== this.#b;
         const sum = add ? (old + (this.#a as number)) | 0 : old;
@@ -212,24 +217,24 @@ export class Op implements PendingOp {
         this.#writeLocked(cpu, this.#cell!, sum);
         break;
       }
-      case OpKind.TICKET_LOCK:
+      case Kind.TICKET_LOCK:
         if (!this.#ticketLock(cpu)) return false;
         break;
-      case OpKind.TICKET_UNLOCK:
+      case Kind.TICKET_UNLOCK:
         this.ticketUnlock(cpu, this.#a as TicketLock);
         break;
-      case OpKind.SPIN: {
+      case Kind.SPIN: {
         const cell = this.#cell as Cell<number>;
         if (!this.#arrived(cpu, cell.line)) return false;
         result.value = cell.value;
         if ((cell.value & (this.#a as number)) === this.#b) break;
         return this.#park(cpu, cell.line);
       }
-      case OpKind.SPIN_CMPXCHG:
+      case Kind.SPIN_CMPXCHG:
         if (!this.#spinCmpxchg(cpu, this.#cell as Cell<number>)) return false;
         result.value = undefined;
         break;
-      case OpKind.RELAX: {
+      case Kind.RELAX: {
         if (this.#state !== OpState.PARKED && this.#spins(cpu)) {
           this.#park(cpu, this.#spinLine!);
           cpu.waitingSince = this.#spinSince;
@@ -240,7 +245,7 @@ export class Op implements PendingOp {
         result.value = undefined;
         break;
       }
-      case OpKind.HALT:
+      case Kind.HALT:
         if (this.#state !== OpState.PARKED) {
           machine.engine.setIrqs(cpu, true);
           if (cpu.nextIrqAt > cpu.clock) cpu.state = CpuState.HALTED;
@@ -248,51 +253,51 @@ export class Op implements PendingOp {
         }
         result.value = undefined;
         break;
-      case OpKind.SWITCH:
+      case Kind.SWITCH:
         if (this.#state !== OpState.PARKED) {
           machine.switchTo(cpu, this.#a as MachineContext);
           return false; // done when somebody switches back
         }
         result.value = undefined;
         break;
-      case OpKind.HOST:
+      case Kind.HOST:
         if (this.#state !== OpState.PARKED) {
           machine.engine.stop();
           return false; // done when the host runs the engine again
         }
         result.value = undefined;
         break;
-      case OpKind.IPI:
+      case Kind.IPI:
         machine.sendIpi(cpu, this.#a as number, this.#b as number);
         result.value = undefined;
         break;
-      case OpKind.CLOCK:
+      case Kind.CLOCK:
         this.#spend(machine.readClock(cpu));
         result.value = cpu.clock;
         break;
-      case OpKind.LINE_READ:
+      case Kind.LINE_READ:
         this.#spend(machine.coherence.read(cpu, this.#line!));
         result.value = undefined;
         break;
-      case OpKind.LINE_WRITE:
+      case Kind.LINE_WRITE:
         this.#spend(machine.coherence.write(cpu, this.#line!));
         result.value = undefined;
         break;
-      case OpKind.PHYS_READ:
+      case Kind.PHYS_READ:
         result.value = machine.physRead(this.context, this.#c, this.#d);
         break;
-      case OpKind.PHYS_WRITE:
+      case Kind.PHYS_WRITE:
         machine.physWrite(this.context, this.#c, this.#d, this.#a as number);
         result.value = undefined;
         break;
-      case OpKind.VIRT_READ:
+      case Kind.VIRT_READ:
         result.value = machine.mmu.read(this.context, this.#c, this.#d);
         break;
-      case OpKind.VIRT_WRITE:
+      case Kind.VIRT_WRITE:
         machine.mmu.write(this.context, this.#c, this.#d, this.#a as number);
         result.value = undefined;
         break;
-      case OpKind.PTE_RUN:
+      case Kind.PTE_RUN:
         result.value = (this.#a as PteRun).run(this.context, this.#c, this.#d);
         break;
     }
@@ -320,18 +325,18 @@ export class Op implements PendingOp {
 
   /** `ticket_lock()`'s `xadd`. */
   takeTicket(cpu: Cpu, cell: Cell<number>): void {
-    const taken = (cell.value + (1 << TICKET_SHIFT)) | 0;
+    const taken = (cell.value + (1 << SHIFT)) | 0;
     this.#writeLocked(cpu, cell as Cell<unknown>, taken);
   }
 
   /** `ticket_unlock()`'s store. */
   ticketUnlock(cpu: Cpu, lock: TicketLock): void {
     const cell = lock.slock;
-    const owner = (cell.value + 1) & TICKET_MASK;
+    const owner = (cell.value + 1) & OWNER;
     this.#write(
       cpu,
       cell as Cell<unknown>,
-      (cell.value & ~TICKET_MASK) | owner,
+      (cell.value & ~OWNER) | owner,
     );
     lock.given(this.context);
   }
@@ -343,10 +348,10 @@ export class Op implements PendingOp {
     if (contended) {
       this.#spend(this.machine.coherence.read(cpu, cell.line));
     } else {
-      this.#c = (cell.value >>> TICKET_SHIFT) + 1;
+      this.#c = (cell.value >>> SHIFT) + 1;
       this.takeTicket(cpu, cell);
     }
-    if ((cell.value & TICKET_MASK) !== this.#c - 1) {
+    if ((cell.value & OWNER) !== this.#c - 1) {
       return this.#park(cpu, cell.line);
     }
     (this.#a as TicketLock).taken(this.context, contended);

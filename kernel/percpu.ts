@@ -5,9 +5,14 @@
  * copying a section at boot, so that 4096 possible CPUs cost nothing until they
  * are used. It costs no virtual time, and its content cannot tell.
  */
-import { charge } from "../arch/asm.ts";
+import * as asm from "../arch/asm.ts";
 import type { Kernel } from "./kernel.ts";
-import { preempt_disable, preempt_enable, type Thread } from "./thread.ts";
+import * as thread from "./thread.ts";
+import { type Thread } from "./thread.ts";
+
+// Constants of this module: see docs/ARCHITECTURE.md, "What V8 likes".
+const { charge } = asm;
+const { preempt_disable, preempt_enable } = thread;
 
 /**
  * One variable, a copy for each possible CPU.

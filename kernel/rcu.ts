@@ -68,14 +68,13 @@ import {
   open_softirq,
   RCU_SOFTIRQ,
 } from "./softirq.ts";
-import {
-  in_interrupt,
-  preempt_disable,
-  preempt_enable,
-  type Thread,
-} from "./thread.ts";
+import * as thread from "./thread.ts";
+import { in_interrupt, type Thread } from "./thread.ts";
 
 export { Rcu, type RcuCallback, RcuHead } from "./rcu_state.ts";
+
+// Constants of this module: see docs/ARCHITECTURE.md, "What V8 likes".
+const { preempt_disable, preempt_enable } = thread;
 
 const RCU_INIT = ksym("rcu_init");
 const CALL_RCU = ksym("call_rcu");

@@ -175,9 +175,9 @@ export class Coherence {
 
   /** How much later than usual a line arrives, cycles: up to the machine's jitter. */
   #late(): number {
-    // Both unsigned, as V8 divides integers only then.
+    // Unsigned in, a small integer out: V8 divides integers only then.
     return this.#jitter > 1
-      ? (this.#rng.nextU32() >>> 0) % (this.#jitter >>> 0)
+      ? ((this.#rng.nextU32() >>> 0) % (this.#jitter >>> 0)) | 0
       : 0;
   }
 

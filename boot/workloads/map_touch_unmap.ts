@@ -10,14 +10,8 @@
  * Fault injection begins at the line; an operation that fails counts as one that
  * was done, and as failed.
  */
-import {
-  charge,
-  enter,
-  ksym,
-  leave,
-  type Steps,
-  vstore,
-} from "../../arch/asm.ts";
+import * as asm from "../../arch/asm.ts";
+import { ksym, type Steps } from "../../arch/asm.ts";
 import { PAGE_KERNEL } from "../../arch/hw/pte.ts";
 import { BUG } from "../../kernel/bug.ts";
 import type { Kernel } from "../../kernel/kernel.ts";
@@ -30,19 +24,19 @@ import { GFP_KERNEL } from "../../kernel/mm/gfp.ts";
 import { __free_page, alloc_page } from "../../kernel/mm/page_alloc.ts";
 import type { Page } from "../../kernel/mm/page.ts";
 import { VM_MAP } from "../../kernel/mm/vm_struct.ts";
-import {
-  vm_map_ram,
-  vm_unmap_ram,
-  vmap,
-  vunmap,
-} from "../../kernel/mm/vmap.ts";
-import { cond_resched, need_resched } from "../../kernel/sched/sched.ts";
+import * as vmap_api from "../../kernel/mm/vmap.ts";
+import * as sched from "../../kernel/sched/sched.ts";
 import { wake_up_process } from "../../kernel/sched/wakeup.ts";
 import type { Thread } from "../../kernel/thread.ts";
 import { msleep } from "../../kernel/timer.ts";
 import { armFaults, failedOp, holdFaults } from "../injected.ts";
 import { Barrier } from "./barrier.ts";
 import { spread } from "./spread.ts";
+
+// Constants of this module: see docs/ARCHITECTURE.md, "What V8 likes".
+const { charge, enter, leave, vstore } = asm;
+const { vm_map_ram, vm_unmap_ram, vmap, vunmap } = vmap_api;
+const { cond_resched, need_resched } = sched;
 
 const TEST_THREAD = ksym("map_touch_unmap");
 

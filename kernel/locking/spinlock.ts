@@ -6,13 +6,11 @@
  * Differs from Linux: tickets are always 16 bits wide (Linux uses 8 below 256
  * CPUs); owner and statistics are always kept, and cost no virtual time.
  */
+import * as asm from "../../arch/asm.ts";
 import {
-  charge,
   cmpxchg,
-  enter,
   irqs_disabled,
   ksym,
-  leave,
   local_irq_disable,
   local_irq_enable,
   local_irq_restore,
@@ -22,11 +20,6 @@ import {
   spin_until,
   type Steps,
   type Sym,
-  ticket_is_free,
-  ticket_lock,
-  ticket_lock_now,
-  ticket_unlock,
-  ticket_unlock_now,
   WRITE_ONCE,
   xchg,
 } from "../../arch/asm.ts";
@@ -34,13 +27,27 @@ import { Cell } from "../../arch/hw/cell.ts";
 import type { CacheLine } from "../../arch/hw/line.ts";
 import { BUG, BUG_ON } from "../bug.ts";
 import type { Kernel } from "../kernel.ts";
-import { preempt_disable, preempt_enable, type Thread } from "../thread.ts";
+import * as thread from "../thread.ts";
+import { type Thread } from "../thread.ts";
 import {
   ia64_spin_lock,
   ia64_spin_trylock,
   ia64_spin_unlock,
 } from "./ia64_spinlock.ts";
 import { LockOwner } from "./lock_stat.ts";
+
+// Constants of this module: see docs/ARCHITECTURE.md, "What V8 likes".
+const {
+  charge,
+  enter,
+  leave,
+  ticket_is_free,
+  ticket_lock,
+  ticket_lock_now,
+  ticket_unlock,
+  ticket_unlock_now,
+} = asm;
+const { preempt_disable, preempt_enable } = thread;
 
 const _SPIN_LOCK = ksym("_spin_lock");
 const _SPIN_LOCK_IRQSAVE = ksym("_spin_lock_irqsave");

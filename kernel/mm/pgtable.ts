@@ -14,11 +14,9 @@
  * machine has; reads of upper entries charge instructions but no cache line,
  * since those lines change only when a table is added.
  */
+import * as asm from "../../arch/asm.ts";
 import {
-  charge,
-  enter,
   ksym,
-  leave,
   OpKind,
   pte_run,
   type Steps,
@@ -36,7 +34,11 @@ import { alloc_bootmem_pages } from "./bootmem.ts";
 import { __GFP_ZERO, GFP_KERNEL } from "./gfp.ts";
 import { __free_page, alloc_page } from "./page_alloc.ts";
 import { type Page, pfn_to_page } from "./page.ts";
-import { pte_scratch } from "./pte_run.ts";
+import * as pte_runs from "./pte_run.ts";
+
+// Constants of this module: see docs/ARCHITECTURE.md, "What V8 likes".
+const { charge, enter, leave } = asm;
+const { pte_scratch } = pte_runs;
 
 const VMAP_PAGE_RANGE = ksym("vmap_page_range");
 const VUNMAP_PAGE_RANGE = ksym("vunmap_page_range");

@@ -10,18 +10,16 @@
  * of its own, since another may run between the two. Kept plain: the fields are
  * parameters.
  */
-import {
-  charge,
-  charge_cycles,
-  type MachineContext,
-  type PteRun,
-  touch_write,
-} from "../../arch/asm.ts";
+import * as asm from "../../arch/asm.ts";
+import { type MachineContext, type PteRun } from "../../arch/asm.ts";
 import type { PtePair } from "../../arch/hw/pte.ts";
 import { ilog2 } from "../lib/bitops.ts";
 import type { Thread } from "../thread.ts";
 import type { Page } from "./page.ts";
 import type { MmStruct } from "./pgtable.ts";
+
+// Constants of this module: see docs/ARCHITECTURE.md, "What V8 likes".
+const { charge, charge_cycles, touch_write } = asm;
 
 const PTE_BYTES = 8;
 /** vmap_pte_range()'s loop for a page: page_to_pfn, mk_pte, two tests, set_pte_at, increments. */

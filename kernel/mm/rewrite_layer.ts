@@ -12,19 +12,13 @@
  *     purge_lock
  *       vmap_area_lock
  */
-import {
-  charge,
-  enter,
-  ksym,
-  leave,
-  load,
-  type Steps,
-  store,
-} from "../../arch/asm.ts";
+import * as asm from "../../arch/asm.ts";
+import { ksym, load, type Steps, store } from "../../arch/asm.ts";
 import { Cell } from "../../arch/hw/cell.ts";
 import { CacheLine } from "../../arch/hw/line.ts";
-import { BUG_ON } from "../bug.ts";
-import { type Errno, IS_ERR_VALUE } from "../lib/errno.ts";
+import * as bug from "../bug.ts";
+import * as errno from "../lib/errno.ts";
+import { type Errno } from "../lib/errno.ts";
 import { list_entries } from "../lib/list.ts";
 import { radix_tree_gang_lookup } from "../lib/radix_tree.ts";
 import { check_rbtree, rb_first, rb_next } from "../lib/rbtree.ts";
@@ -33,7 +27,7 @@ import { spin_lock, spin_unlock } from "../locking/spinlock.ts";
 import type { Thread } from "../thread.ts";
 import { GFP_KERNEL } from "./gfp.ts";
 import type { Page } from "./page.ts";
-import { vmap_page_range } from "./pgtable.ts";
+import * as pgtable from "./pgtable.ts";
 import { RewriteState } from "./rewrite_state.ts";
 import { vm_unmap_aliases } from "./vmap_aliases.ts";
 import {
@@ -48,10 +42,18 @@ import {
   VM_VM_AREA,
   VmapArea,
 } from "./vmap_area.ts";
-import { vb_alloc, vb_free, type VmapBlock } from "./vmap_block.ts";
+import * as vmap_block from "./vmap_block.ts";
+import { type VmapBlock } from "./vmap_block.ts";
 import { AreaLayer, check_areas, type LayerCounters } from "./vmap_layer.ts";
 import { lazy_limit } from "./vmap_purge.ts";
 import { vmlist_insert, vmlist_remove, type VmStruct } from "./vm_struct.ts";
+
+// Constants of this module: see docs/ARCHITECTURE.md, "What V8 likes".
+const { charge, enter, leave } = asm;
+const { BUG_ON } = bug;
+const { IS_ERR_VALUE } = errno;
+const { vmap_page_range } = pgtable;
+const { vb_alloc, vb_free } = vmap_block;
 
 const VM_MAP_RAM = ksym("vm_map_ram");
 const VM_UNMAP_RAM = ksym("vm_unmap_ram");
