@@ -113,9 +113,9 @@ export class Machine {
     this.coherence = options.coherence?.(this.engine, spec, seed) ??
       new Coherence(this.engine, spec, seed);
     this.memory = new PhysMemory(spec);
-    this.#pageBytes = 2 ** spec.paging.pageShift;
+    this.#pageBytes = 1 << spec.paging.pageShift;
     this.#pageOfByte = 1 / this.#pageBytes;
-    this.#lineShift = Math.log2(spec.memory.lineBytes);
+    this.#lineShift = Math.log2(spec.memory.lineBytes) | 0;
     this.#linesPerPage = this.#pageBytes / spec.memory.lineBytes;
     this.mmu = new Mmu(this);
     this.clocksource = new SerialDevice(

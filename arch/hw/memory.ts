@@ -99,7 +99,7 @@ export class PhysMemory {
 
   /** Memory of the size `spec` states; costs a pointer for each 4096 frames until used. */
   constructor(spec: Pick<MachineSpec, "memory" | "paging" | "topology">) {
-    this.pageBytes = 2 ** spec.paging.pageShift;
+    this.pageBytes = 1 << spec.paging.pageShift;
     this.#frameOfByte = 1 / this.pageBytes;
     this.framesPerNode = Math.floor(spec.memory.bytesPerNode / this.pageBytes);
     this.nrFrames = this.framesPerNode * spec.topology.nodes;

@@ -128,7 +128,8 @@ export class Mmu {
   /** Each CPU's, made at its first walk; unused where the machine has none. */
   readonly #walkCaches: (WalkCache | undefined)[];
   readonly #leafLevel: number = 0;
-  readonly #stretchOfByte: number = 0; // 1 / bytes under one last-level table
+  /** Index bits of the last level. */
+  readonly #leafBits: number = 0;
   // The machine's, at hand.
   readonly #memory: PhysMemory;
   readonly #coherence: Coherence;
@@ -147,13 +148,13 @@ export class Mmu {
       new Tlb(spec.tlb, this.format.largePageBits)
     );
     this.#roots = new Float64Array(engine.cpus.length).fill(-1);
-    this.#pageBytes = 2 ** this.format.pageShift;
+    this.#pageBytes = 1 << this.format.pageShift;
     this.#pageOfByte = 1 / this.#pageBytes;
     this.#frame = machine.memory.frame(0);
     this.#walk = { lo: 0, hi: 0, level: 0, table: this.#frame, word: 0 };
     this.#walkCaches = new Array(engine.cpus.length).fill(undefined);
     this.#leafLevel = this.format.levels.length - 1;
-    this.#stretchOfByte = 1 / this.format.spanBytes(this.#leafLevel - 1);
+    this.#leafBits = this.format.levels[this.#leafLevel];
     this.#memory = machine.memory;
     this.#coherence = machine.coherence;
     this.#l2HitCycles = spec.tlb.l2HitCycles;
@@ -321,7 +322,7 @@ export class Mmu {
       const slot = tlb.insertLarge(vpn, pfn - within, prot);
       return slot >= 0 ? slot : tlb.fillSplit(low, high, pfn, prot);
     }
-    if (!this.#walkCharged(t, vaddr)) return -1;
+    if (!this.#walkCharged(t, vaddr, low, high)) return -1;
     const { lo, hi, level } = this.#walk;
     const prot = format.prot(lo, hi, level);
     const pfn = format.pfn(lo, hi, prot);
@@ -334,17 +335,36 @@ export class Mmu {
     return tlb.fillSplit(low, high, pfn + within, prot & ~LARGE);
   }
 
-  /** A hardware walk: through the walk cache if there is one. */
-  #walkCharged(t: MachineContext, vaddr: number): boolean {
+  /** A hardware walk of page `low`, `high` of `vaddr`: through the walk cache if there is one. */
+  #walkCharged(
+    t: MachineContext,
+    vaddr: number,
+    low: number,
+    high: number,
+  ): boolean {
     const id = t.cpu.id;
-    const root = this.#roots[id];
-    if (root < 0) return false;
-    if (!this.#walkCachesUpper) return this.#lookup(t, root, vaddr);
-    const cache = this.#walkCaches[id] ??= new WalkCache();
-    const stretch = Math.floor(vaddr * this.#stretchOfByte);
-    const table = cache.lookup(stretch);
-    if (table !== null) return this.#entry(t, table, vaddr, this.#leafLevel);
-    if (!this.#lookup(t, root, vaddr)) return false;
+    if (this.#walkCachesUpper) {
+      const bits = this.#leafBits;
+      const stretch = (low >>> bits) | (high << (32 - bits));
+      const cache = this.#walkCaches[id] ??= new WalkCache();
+      const table = cache.lookup(stretch);
+      if (table !== null) {
+        const index = low & ((1 << bits) - 1);
+        return this.#entry(t, table, index, this.#leafLevel);
+      }
+      return this.#walkTables(t, vaddr) && this.#cacheWalk(cache, stretch);
+    }
+    return this.#walkTables(t, vaddr);
+  }
+
+  /** Walks from this CPU's root, charging it. */
+  #walkTables(t: MachineContext, vaddr: number): boolean {
+    const root = this.#roots[t.cpu.id];
+    return root >= 0 && this.#lookup(t, root, vaddr);
+  }
+
+  /** Notes the last-level table that has just been walked to. @returns True. */
+  #cacheWalk(cache: WalkCache, stretch: number): boolean {
     const { level, table: last } = this.#walk;
     if (level === this.#leafLevel) cache.insert(stretch, last);
     return true;
@@ -355,7 +375,8 @@ export class Mmu {
     const { format } = this;
     let table = root;
     for (let level = 0;; level++) {
-      const found = this.#entry(t, this.#memory.frame(table), vaddr, level);
+      const index = format.index(vaddr, level);
+      const found = this.#entry(t, this.#memory.frame(table), index, level);
       if (!found) return false;
       const { lo, hi } = this.#walk;
       if (format.isLeaf(lo, hi, level)) return true;
@@ -363,24 +384,23 @@ export class Mmu {
     }
   }
 
-  /** Reads `vaddr`'s entry in `table`, one of `level`, into `#walk`. @returns Whether it is present. */
+  /** Reads entry `index` of `table`, which is one of `level`, into `#walk`. @returns Whether it is present. */
   #entry(
     t: MachineContext | null,
     table: Frame,
-    vaddr: number,
+    index: number,
     level: number,
   ): boolean {
-    const { format } = this;
-    const word = format.index(vaddr, level) * 2;
+    const word = index * 2;
     if (t !== null) {
       const line = this.machine.lineIn(table, word * 4);
       t.spend(this.#coherence.read(t.cpu, line));
     }
     const words = table.words;
     if (words === null) return false;
-    const lo = words[word];
-    const hi = words[word + 1];
-    if (!format.isPresent(lo, hi, level)) return false;
+    const lo = words[word] | 0; // signed: a small integer to the host
+    const hi = words[word + 1] | 0;
+    if (!this.format.isPresent(lo, hi, level)) return false;
     const walk = this.#walk;
     walk.lo = lo;
     walk.hi = hi;

@@ -139,7 +139,7 @@ abstract class BaseFormat {
       levels.slice(i + 1).reduce((sum, bits) => sum + bits, pageShift)
     );
     this.#scales = shifts.map((shift) => 2 ** -shift);
-    this.#masks = levels.map((bits) => 2 ** bits - 1);
+    this.#masks = levels.map((bits) => (1 << bits) - 1);
     this.#spans = shifts.map((shift) => 2 ** shift);
     this.vaddrBits = vaddrBits ?? shifts[0] + levels[0];
     this.leafLevel = levels.length - 1;

@@ -95,6 +95,7 @@ export class Tlb {
   readonly #l2: TlbArray;
   readonly #large: TlbArray;
   readonly #largeBase: number = 0; // slot of the large array's entry 0
+  readonly #largePageBits: number = 0;
   readonly #largePages: number = 0;
   readonly #largeScale: number = 0;
 
@@ -117,7 +118,8 @@ export class Tlb {
     this.#l2 = new TlbArray("l2", spec.l2);
     this.#large = new TlbArray("large", spec.large);
     this.#largeBase = spec.l1.entries;
-    this.#largePages = 2 ** largePageBits;
+    this.#largePageBits = largePageBits;
+    this.#largePages = 1 << largePageBits;
     this.#largeScale = 1 / this.#largePages;
   }
 
@@ -156,8 +158,9 @@ export class Tlb {
 
   #lookupLarge(low: number, high: number): number {
     if (this.#large.count > 0) {
-      const number = (high * TWO_32 + (low >>> 0)) * this.#largeScale;
-      const slot = this.#large.find(number | 0, highOf(number));
+      const bits = this.#largePageBits; // above 0, as there are large pages
+      const number = (low >>> bits) | (high << (32 - bits));
+      const slot = this.#large.find(number, high >>> bits);
       if (slot >= 0) {
         this.hitsLarge++;
         this.lastLevel = 1;

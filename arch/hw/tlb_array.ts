@@ -74,7 +74,7 @@ export class TlbArray {
     this.#setMask = sets - 1;
     this.#hashed = this.#ways > MAX_SCANNED_WAYS;
     this.#hashMask = this.#hashed
-      ? 2 ** Math.ceil(Math.log2(spec.entries * 2)) - 1
+      ? (1 << Math.ceil(Math.log2(spec.entries * 2))) - 1
       : -1;
     this.#turnsAt = spec.entries * WORDS;
     this.#headsAt = this.#turnsAt + sets;

@@ -11,11 +11,11 @@
 import type { Frame } from "./memory.ts";
 
 const ENTRIES = 32;
-const EMPTY = -1;
+const EMPTY = -1; // no stretch: 48 bits of address have fewer than 2^31 of them
 
 /** The cache; see the file's head. A number of a stretch counts last-level tables. */
 export class WalkCache {
-  readonly #stretches: Float64Array = new Float64Array(ENTRIES).fill(EMPTY);
+  readonly #stretches: Int32Array = new Int32Array(ENTRIES).fill(EMPTY);
   readonly #tables: (Frame | null)[] = new Array(ENTRIES).fill(null);
   #used = false;
 

@@ -291,7 +291,7 @@ function find_large_region(
   bits: number,
   order: number,
 ): number {
-  const span = 2 ** (order - 5);
+  const span = 1 << (order - 5);
   const words = bits >>> 5;
   for (let w = 0; w + span <= words; w += span) {
     let n = 0;
@@ -320,7 +320,7 @@ export function bitmap_find_free_region(
   const pos = order < 5
     ? find_small_region(bitmap, bits, order)
     : find_large_region(bitmap, bits, order);
-  const size = 2 ** order;
+  const size = 1 << order;
   if (pos + size > bits) return err(ENOMEM); // regions only lie further up: none fits
   bitmap_set(bitmap, pos, size);
   return pos;
@@ -337,7 +337,7 @@ export function bitmap_find_free_region(
  *   or words up to the first that is not free where a region has several.
  */
 export function region_scan_steps(pos: number, order: number): number {
-  return Math.floor(pos / 2 ** order) + 1;
+  return (pos >>> order) + 1;
 }
 
 /**
@@ -353,7 +353,7 @@ export function bitmap_allocate_region(
   pos: number,
   order: number,
 ): 0 | Errno {
-  const end = pos + 2 ** order;
+  const end = pos + (1 << order);
   if (find_next(bitmap, end, pos, 0) < end) return err(EBUSY);
   bitmap_set(bitmap, pos, end - pos);
   return 0;
@@ -371,5 +371,5 @@ export function bitmap_release_region(
   pos: number,
   order: number,
 ): void {
-  bitmap_clear(bitmap, pos, 2 ** order);
+  bitmap_clear(bitmap, pos, 1 << order);
 }
