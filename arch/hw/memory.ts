@@ -295,8 +295,8 @@ export class PhysMemory {
   }
 
   #check(pfn: number): void {
-    // The first test also refuses negatives, fractions and corrupt 40-bit frame numbers.
-    if (pfn >>> 0 === pfn && pfn < this.nrFrames) return;
+    // The first test also refuses fractions and corrupt 40-bit frame numbers.
+    if ((pfn | 0) === pfn && pfn >= 0 && pfn < this.nrFrames) return;
     throw new RangeError(
       `Cannot reach a frame as pfn must be an integer in 0..${
         this.nrFrames - 1

@@ -123,8 +123,6 @@ export class Mmu {
   readonly #pageBytes: number = 0;
   readonly #pageOfByte: number = 0;
   readonly #walk: Walk;
-  /** Frame of the last translation. */
-  #frame: Frame;
   /** Each CPU's, made at its first walk; unused where the machine has none. */
   readonly #walkCaches: (WalkCache | undefined)[];
   readonly #leafLevel: number = 0;
@@ -135,7 +133,7 @@ export class Mmu {
   readonly #coherence: Coherence;
   readonly #l2HitCycles: number = 0;
   readonly #walkCycles: number = 0;
-  readonly #walkCachesUpper: boolean;
+  readonly #walkCachesUpper: boolean = false;
 
   declare readonly machine: Machine;
 
@@ -150,8 +148,8 @@ export class Mmu {
     this.#roots = new Float64Array(engine.cpus.length).fill(-1);
     this.#pageBytes = 1 << this.format.pageShift;
     this.#pageOfByte = 1 / this.#pageBytes;
-    this.#frame = machine.memory.frame(0);
-    this.#walk = { lo: 0, hi: 0, level: 0, table: this.#frame, word: 0 };
+    const table = machine.memory.frame(0);
+    this.#walk = { lo: 0, hi: 0, level: 0, table, word: 0 };
     this.#walkCaches = new Array(engine.cpus.length).fill(undefined);
     this.#leafLevel = this.format.levels.length - 1;
     this.#leafBits = this.format.levels[this.#leafLevel];
@@ -174,21 +172,26 @@ export class Mmu {
 
   /** Loads `size` bytes at `vaddr`. */
   read(t: MachineContext, vaddr: number, size: number): number {
-    const offset = this.translate(t, vaddr, size, false);
-    return this.machine.readFrame(t, this.#frame, offset, size);
+    const frame = this.translate(t, vaddr, size, false);
+    return this.machine.readFrame(t, frame, this.#offset(vaddr), size);
   }
 
   /** Stores `size` bytes at `vaddr`. */
   write(t: MachineContext, vaddr: number, size: number, value: number): void {
-    const offset = this.translate(t, vaddr, size, true);
-    this.machine.writeFrame(t, this.#frame, offset, size, value);
+    const frame = this.translate(t, vaddr, size, true);
+    this.machine.writeFrame(t, frame, this.#offset(vaddr), size, value);
+  }
+
+  /** Byte of `vaddr` in its page. */
+  #offset(vaddr: number): number {
+    // Of a safe integer, `| 0` keeps the low 32 bits.
+    return (vaddr | 0) & (this.#pageBytes - 1);
   }
 
   /**
    * Finds the frame of `vaddr` as this CPU's TLB and tables have it, charging
-   * the lookup; it is in `#frame` then.
+   * the lookup.
    *
-   * @returns Byte in the frame.
    * @throws {PageFault} If nothing maps it and the kernel does not handle the fault.
    */
   translate(
@@ -196,13 +199,11 @@ export class Mmu {
     vaddr: number,
     size: number,
     write: boolean,
-  ): number {
-    // Of a safe integer, `| 0` keeps the low 32 bits.
-    const offset = (vaddr | 0) & (this.#pageBytes - 1);
+  ): Frame {
     const page = vaddr * this.#pageOfByte;
     const low = page | 0;
     const high = (page * PAGE_HIGH) | 0;
-    if (offset + size > this.#pageBytes) {
+    if (this.#offset(vaddr) + size > this.#pageBytes) {
       throw new RangeError(
         `Cannot access ${size} bytes at ${
           printVaddr(this.format, vaddr)
@@ -221,8 +222,7 @@ export class Mmu {
           if (write && (flags & DIRTY) === 0) {
             this.#setDirty(t, tlb, slot, vaddr);
           }
-          this.#frame = this.#memory.frame(tlb.translate(slot, low));
-          return offset;
+          return this.#memory.frame(tlb.translate(slot, low));
         }
         reason = "write to read-only";
       }

@@ -55,7 +55,7 @@ export class TlbArray {
   readonly #turnsAt: number = 0;
 
   // More than MAX_SCANNED_WAYS: chains of slots by hash of vpn, -1 ends one.
-  readonly #hashed: boolean;
+  readonly #hashed: boolean = false;
   readonly #hashMask: number = 0;
   readonly #headsAt: number = 0;
 
