@@ -305,7 +305,7 @@ export class RewriteLayer extends AreaLayer<VmapArea> {
     );
     BUG_ON(
       t,
-      Math.floor(addr / page_size) * page_size !== addr,
+      (addr & (page_size - 1)) !== 0,
       "vm_unmap_ram of a misaligned address",
     );
     leave(t);

@@ -46,6 +46,9 @@ export function vmap_bbmap_bits(
 export class RewriteState {
   // Fixed after init.
   declare readonly page_size: number;
+  /** 1 / page_size and 1 / VMAP_BLOCK_SIZE, exact where those are powers of two. */
+  declare readonly page_of_byte: number;
+  declare readonly block_of_byte: number;
   declare readonly quirks: VmapQuirks;
   /** Addresses wrap here. */
   declare readonly address_limit: number;
@@ -96,6 +99,7 @@ export class RewriteState {
     const { spec, memory } = k.machine;
     const wordBits = spec.paging.format === "i386-pae" ? 32 : 64;
     this.page_size = memory.pageBytes;
+    this.page_of_byte = 1 / this.page_size;
     this.quirks = k.vmalloc.quirks;
     this.address_limit = 2 ** k.machine.mmu.format.vaddrBits;
     this.VMAP_MAX_ALLOC = k.params.vmap_max_alloc ?? wordBits;
@@ -107,6 +111,7 @@ export class RewriteState {
       this.quirks.oddBlockSize,
     );
     this.VMAP_BLOCK_SIZE = this.VMAP_BBMAP_BITS * this.page_size;
+    this.block_of_byte = 1 / this.VMAP_BLOCK_SIZE;
     this.block_base = this.mask(k.vmalloc.start, this.VMAP_BLOCK_SIZE);
     this.vmap_area_lock = new Spinlock(k, "vmap_area_lock");
     this.purge_lock = new Spinlock(k, "purge_lock");

@@ -168,7 +168,10 @@ export class VmapBlock extends SlabObject {
 
 /** Number of the block that `addr` lies in. */
 export function addr_to_vb_idx(w: RewriteState, addr: number): number {
-  return Math.floor((addr - w.block_base) / w.VMAP_BLOCK_SIZE);
+  const offset = addr - w.block_base;
+  return w.quirks.oddBlockSize
+    ? Math.floor(offset / w.VMAP_BLOCK_SIZE)
+    : Math.floor(offset * w.block_of_byte);
 }
 
 /** Page of `addr` within block `idx`. */
@@ -177,12 +180,12 @@ function page_in_block(w: RewriteState, addr: number, idx: number): number {
     return w.within(addr, w.VMAP_BLOCK_SIZE) / w.page_size;
   }
   const start = w.block_base + idx * w.VMAP_BLOCK_SIZE;
-  return (addr - start) / w.page_size;
+  return (addr - start) * w.page_of_byte;
 }
 
 /** Order of a block's share that holds `size` bytes. */
 function order_of(w: RewriteState, size: number): number {
-  return 32 - Math.clz32(size / w.page_size - 1);
+  return 32 - Math.clz32(size * w.page_of_byte - 1);
 }
 
 /**
