@@ -9,6 +9,7 @@
  * costs is charged. kthread_join() does not exist in Linux.
  */
 import { charge, enter, ksym, leave, type Steps } from "../arch/asm.ts";
+import type { StepIterator } from "../arch/sim/steps.ts";
 import { BUG } from "./bug.ts";
 import type { Kernel } from "./kernel.ts";
 import {
@@ -85,7 +86,7 @@ export function* kthread_create(
   const sched = t.k.sched;
   const p = fork_thread(t, name);
   p.state = TASK_UNINTERRUPTIBLE;
-  p.gen = kthread(p, fn)[Symbol.iterator]();
+  kthread(p, fn);
   const { tasklist_lock, exited } = sched.kthreads;
   exited.set(p, new Completion(t.k, "vfork_done"));
   const flags = yield* write_lock_irqsave(t, tasklist_lock);
@@ -291,13 +292,27 @@ export function* kthread_join(t: Thread, p: Thread): Steps<unknown> {
   return p.exit_code;
 }
 
-function* kthread(t: Thread, fn: ThreadFunction): Steps<never> {
+/** Lets `p` begin with kthread(): its start, `fn`, and its end, one after the other. */
+function kthread(p: Thread, fn: ThreadFunction): void {
+  p.gen = kthread_start(p)[Symbol.iterator]();
+  p.then = () => {
+    // As in Linux: one that is stopped before it ever ran does not run.
+    if (p.should_stop) return kthread_end(p, undefined);
+    p.then = (result) => kthread_end(p, result);
+    return fn(p)[Symbol.iterator]();
+  };
+}
+
+function* kthread_start(t: Thread): Steps {
   enter(t, KTHREAD);
   charge(t, 40);
   yield* schedule_tail(t);
-  // As in Linux: one that is stopped before it ever ran does not run.
-  if (!t.should_stop) t.exit_code = yield* fn(t);
-  return yield* do_exit(t);
+}
+
+function kthread_end(t: Thread, result: unknown): StepIterator {
+  t.then = null;
+  t.exit_code = result;
+  return do_exit(t)[Symbol.iterator]();
 }
 
 /** Ends the thread that runs. */

@@ -53,6 +53,14 @@ export class Context {
    * @internal
    */
   gen: StepIterator | null = null;
+  /**
+   * Makes what follows when `gen` has run to its end, from what that returned;
+   * `null` = nothing. What the engine resumes itself need not be resumed through
+   * those who wait for it.
+   *
+   * @internal
+   */
+  then: ((result: unknown) => StepIterator) | null = null;
   /** The context this one interrupted. */
   below: Context | null = null;
   /**

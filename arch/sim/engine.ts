@@ -338,9 +338,13 @@ export class Engine {
     this.#setLimit(cpu, this.policy.horizon(this, cpu));
     this.resumes++;
     const t = cpu.top!;
-    const { done } = t.gen!.next();
+    let step = t.gen!.next();
+    while (step.done && t.then !== null) {
+      t.gen = t.then(step.value);
+      step = t.gen.next();
+    }
     cpu.settle();
-    if (done) this.#finish(cpu, t);
+    if (step.done) this.#finish(cpu, t);
     this.#putBack(cpu);
   }
 

@@ -146,19 +146,41 @@ export function* map_touch_unmap(
 
 function* worker(t: Thread, run: Run): Steps {
   enter(t, TEST_THREAD);
-  const { what, total } = run;
+  const { what } = run;
   const calls = CALLS[what.api];
   const pages = yield* take_pages(t, what.pages);
-  yield* loop(t, calls, pages, what.warmup, null);
+  const pageBytes = t.machine.memory.pageBytes;
+  let counts = false;
+  for (let i = 0;; i++) {
+    if (i === what.warmup && !counts) {
+      yield* line_up(t, run);
+      counts = true;
+    }
+    charge(t, LOOP_INSTRUCTIONS);
+    const addr = yield* calls.map(t, pages);
+    if (addr === 0) failedOp(t, "no room to map in");
+    else {
+      for (let page = 0; page < pages.length; page++) {
+        charge(t, TOUCH_INSTRUCTIONS);
+        yield* vstore(t, addr + page * pageBytes, 8, i);
+      }
+      yield* calls.unmap(t, addr, pages.length);
+    }
+    if (need_resched(t)) yield* cond_resched(t);
+    if (counts && !book(t, run)) break;
+  }
+  for (let i = 0; i < pages.length; i++) yield* __free_page(t, pages[i]);
+  leave(t);
+}
+
+/** Waits for a quiet machine, and for the others. */
+function* line_up(t: Thread, run: Run): Steps {
   yield* msleep(t, QUIET_MS);
   yield* run.line.wait(t, () => {
     run.startedAt = t.cpu.clock;
     armFaults(t.k);
-    what.onWindow?.("start");
+    run.what.onWindow?.("start");
   });
-  yield* loop(t, calls, pages, total, run);
-  for (let i = 0; i < pages.length; i++) yield* __free_page(t, pages[i]);
-  leave(t);
 }
 
 /** Counts an operation. @returns Whether more are wanted. */
@@ -201,28 +223,3 @@ const CALLS: Readonly<Record<MapApi, MapCalls>> = {
     unmap: vunmap,
   },
 };
-
-/** At most `ops` operations, booked with `run` if given. */
-function* loop(
-  t: Thread,
-  calls: MapCalls,
-  pages: Page[],
-  ops: number,
-  run: Run | null,
-): Steps {
-  const pageBytes = t.machine.memory.pageBytes;
-  for (let i = 0; i < ops; i++) {
-    charge(t, LOOP_INSTRUCTIONS);
-    const addr = yield* calls.map(t, pages);
-    if (addr === 0) failedOp(t, "no room to map in");
-    else {
-      for (let page = 0; page < pages.length; page++) {
-        charge(t, TOUCH_INSTRUCTIONS);
-        yield* vstore(t, addr + page * pageBytes, 8, i);
-      }
-      yield* calls.unmap(t, addr, pages.length);
-    }
-    if (need_resched(t)) yield* cond_resched(t);
-    if (run !== null && !book(t, run)) break;
-  }
-}

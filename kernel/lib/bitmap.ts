@@ -271,10 +271,11 @@ function find_small_region(
   bitmap: Uint32Array,
   bits: number,
   order: number,
+  from: number,
 ): number {
   const starts = region_starts(order);
   const words = (bits + 31) >>> 5;
-  for (let w = 0; w < words; w++) {
+  for (let w = from; w < words; w++) {
     let free = ~bitmap[w];
     if (free === 0) continue;
     // After each step a bit says that twice as many bits from it on are free.
@@ -290,10 +291,11 @@ function find_large_region(
   bitmap: Uint32Array,
   bits: number,
   order: number,
+  from: number,
 ): number {
   const span = 1 << (order - 5);
   const words = bits >>> 5;
-  for (let w = 0; w + span <= words; w += span) {
+  for (let w = from & -span; w + span <= words; w += span) {
     let n = 0;
     while (n < span && bitmap[w + n] === 0) n++;
     if (n === span) return w * 32;
@@ -316,10 +318,11 @@ export function bitmap_find_free_region(
   bitmap: Uint32Array,
   bits: number,
   order: number,
+  from = 0,
 ): number | Errno {
   const pos = order < 5
-    ? find_small_region(bitmap, bits, order)
-    : find_large_region(bitmap, bits, order);
+    ? find_small_region(bitmap, bits, order, from)
+    : find_large_region(bitmap, bits, order, from);
   const size = 1 << order;
   if (pos + size > bits) return err(ENOMEM); // regions only lie further up: none fits
   bitmap_set(bitmap, pos, size);

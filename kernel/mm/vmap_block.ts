@@ -131,6 +131,8 @@ export class VmapBlock extends SlabObject {
   dirty = 0;
   /** Handed out. */
   declare readonly alloc_map: Uint32Array;
+  /** Words that `alloc_map` begins with and that are full: the host starts its search there. */
+  full_words = 0;
   declare readonly dirty_map: Uint32Array;
   declare readonly alloc_line: CacheLine;
   declare readonly dirty_line: CacheLine;
@@ -160,6 +162,7 @@ export class VmapBlock extends SlabObject {
     this.va = va;
     this.free = this.w.VMAP_BBMAP_BITS;
     this.dirty = 0;
+    this.full_words = 0;
     bitmap_zero(this.alloc_map, this.alloc_map.length * 32);
     bitmap_zero(this.dirty_map, this.dirty_map.length * 32);
     INIT_LIST_HEAD(this.free_list);
@@ -207,13 +210,14 @@ function vb_carve(
   const bits = w.VMAP_BBMAP_BITS;
   const pos = w.quirks.oddBlockSize
     ? scan_past_end(vb.alloc_map, bits, order)
-    : bitmap_find_free_region(vb.alloc_map, bits, order);
+    : bitmap_find_free_region(vb.alloc_map, bits, order, vb.full_words);
   const steps = pos < 0 ? bits >> order : region_scan_steps(pos, order);
   charge(t, 14 + SCAN_INSTRUCTIONS * steps);
   leave(t);
   if (pos >= 0) {
     charge(t, 8);
     vb.free -= 1 << order;
+    while (vb.alloc_map[vb.full_words] === 0xffffffff) vb.full_words++;
   }
   return pos;
 }
