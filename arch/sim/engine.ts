@@ -215,11 +215,15 @@ export class Engine {
   reschedule(cpu: Cpu): void {
     const key = dueAt(cpu);
     this.queue.update(cpu.id, key);
+    this.#yieldTo(cpu, key);
+  }
+
+  /** Lets the running CPU go no farther than to the turn of `cpu`, which is due at `key`. */
+  #yieldTo(cpu: Cpu, key: number): void {
     const running = this.running;
-    if (running !== null && running !== cpu) {
-      const limit = turnBefore(running.id, cpu.id, key);
-      if (limit < running.limit) this.#setLimit(running, limit);
-    }
+    if (running === null || running === cpu) return;
+    const limit = turnBefore(running.id, cpu.id, key);
+    if (limit < running.limit) this.#setLimit(running, limit);
   }
 
   /**
@@ -278,7 +282,9 @@ export class Engine {
       const cpu = waiters[i];
       cpu.parkedOn = null;
       cpu.wakeAt = Math.max(at + i, cpu.clock);
-      this.reschedule(cpu);
+      const key = dueAt(cpu);
+      this.queue.wake(cpu.id, key);
+      this.#yieldTo(cpu, key);
     }
     waiters.length = 0;
   }

@@ -5,10 +5,14 @@
  * the engine on a second, deliberately shuffled queue to prove that.
  */
 
+import { WakeList } from "./wake_list.ts";
+
 /** Priority queue over CPU numbers. Every CPU is always in it. */
 export interface CpuQueue {
   /** Sets the key of `id`, cycles; `Infinity` = nothing to do. */
   update(id: number, key: number): void;
+  /** Lowers the key of `id` to `key`, cycles, until the next {@linkcode update}. */
+  wake(id: number, key: number): void;
   keyOf(id: number): number;
   /** CPU with the lowest (key, number). */
   first(): number;
@@ -16,11 +20,15 @@ export interface CpuQueue {
   second(): number;
 }
 
-/** {@linkcode CpuQueue} as a binary heap with positions. */
+/**
+ * {@linkcode CpuQueue} as a binary heap with positions, and a list of the woken
+ * beside it: they keep their places in the heap.
+ */
 export class HeapQueue implements CpuQueue {
   readonly #heap: Int32Array;
   readonly #position: Int32Array;
-  readonly #key: Float64Array;
+  readonly #key: Float64Array; // in the heap
+  readonly #woken: WakeList;
 
   declare readonly size: number;
 
@@ -29,30 +37,59 @@ export class HeapQueue implements CpuQueue {
     this.#heap = Int32Array.from({ length: size }, (_, i) => i);
     this.#position = this.#heap.slice();
     this.#key = new Float64Array(size).fill(Infinity);
+    this.#woken = new WakeList(size);
   }
 
   keyOf(id: number): number {
-    return this.#key[id];
+    const key = this.#key[id];
+    const woken = this.#woken.keyOf(id);
+    return woken < key ? woken : key;
   }
 
   first(): number {
-    return this.#heap[0];
+    return this.#firstOf(this.#heap[0], this.#woken.head);
   }
 
   second(): number {
     if (this.size === 1) return -1;
-    if (this.size === 2) return this.#heap[1];
-    const a = this.#heap[1];
-    const b = this.#heap[2];
-    return this.#before(a, b) ? a : b;
+    const first = this.first();
+    const top = this.#heap[0];
+    const head = this.#woken.head;
+    return this.#firstOf(
+      top === first ? this.#belowTop() : top,
+      head === first ? this.#woken.after(head) : head,
+    );
   }
 
   update(id: number, key: number): void {
+    this.#woken.remove(id);
     const old = this.#key[id];
     if (key === old) return;
     this.#key[id] = key;
     if (key < old) this.#up(this.#position[id], id);
     else this.#down(this.#position[id], id);
+  }
+
+  wake(id: number, key: number): void {
+    if (key >= this.keyOf(id)) return;
+    this.#woken.remove(id);
+    if (!this.#woken.insert(id, key)) this.update(id, key);
+  }
+
+  /** The earlier of `inHeap` and `woken`, which may be the same or, of the latter, -1. */
+  #firstOf(inHeap: number, woken: number): number {
+    if (woken < 0) return inHeap;
+    const kh = this.#key[inHeap];
+    const kw = this.#woken.keyOf(woken);
+    return kw < kh || (kw === kh && woken < inHeap) ? woken : inHeap;
+  }
+
+  /** The first of the heap but for its top. */
+  #belowTop(): number {
+    if (this.size === 2) return this.#heap[1];
+    const a = this.#heap[1];
+    const b = this.#heap[2];
+    return this.#before(a, b) ? a : b;
   }
 
   #before(a: number, b: number): boolean {

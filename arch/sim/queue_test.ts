@@ -11,6 +11,9 @@ export class ScanQueue implements CpuQueue {
   update(id: number, key: number): void {
     this.#keys[id] = key;
   }
+  wake(id: number, key: number): void {
+    this.#keys[id] = Math.min(this.#keys[id], key);
+  }
   keyOf(id: number): number {
     return this.#keys[id];
   }
@@ -30,14 +33,17 @@ export class ScanQueue implements CpuQueue {
 Deno.test("HeapQueue orders by key, then by CPU number, as a scan does", () => {
   fc.assert(fc.property(
     fc.integer({ min: 1, max: 40 }),
-    fc.array(fc.tuple(fc.nat(), fc.nat({ max: 12 }))),
+    fc.array(fc.tuple(fc.nat(), fc.nat({ max: 12 }), fc.boolean())),
     (size, updates) => {
       const heap = new HeapQueue(size);
       const scan = new ScanQueue(size);
-      for (const [n, k] of updates) {
+      for (const [n, k, wakes] of updates) {
         const key = k === 12 ? Infinity : k;
-        heap.update(n % size, key);
-        scan.update(n % size, key);
+        for (const queue of [heap, scan]) {
+          if (wakes) queue.wake(n % size, key);
+          else queue.update(n % size, key);
+        }
+        assertEquals(heap.keyOf(n % size), scan.keyOf(n % size));
         assertEquals(heap.first(), scan.first());
         assertEquals(heap.second(), scan.second());
       }
