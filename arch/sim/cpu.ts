@@ -188,6 +188,17 @@ export class Cpu {
   }
 
   /**
+   * Lets `cycles` pass in the innermost call. Not while it runs, when they are spent.
+   *
+   * @internal
+   */
+  wait(cycles: number): void {
+    this.#times[BASE] += cycles;
+    const t = this.top!;
+    this.#spent.addLong(t.stack[t.depth - 1], cycles);
+  }
+
+  /**
    * Charges what has been spent since the last call to `sym`.
    *
    * @internal

@@ -281,7 +281,7 @@ export class Engine {
     for (let i = 0; i < waiters.length; i++) {
       const cpu = waiters[i];
       cpu.parkedOn = null;
-      cpu.wakeAt = Math.max(at + i, cpu.clock);
+      cpu.wakeAt = later(at + i, cpu.clock);
       const key = dueAt(cpu);
       this.queue.wake(cpu.id, key);
       this.#yieldTo(cpu, key);
@@ -364,8 +364,9 @@ export class Engine {
   /** @returns Whether `cpu` runs on; `false` = it has parked again. */
   #leaveParking(cpu: Cpu): boolean {
     const irqAt = cpu.irqsOn ? cpu.nextIrqAt : Infinity;
-    const at = Math.min(cpu.wakeAt, irqAt);
-    this.advanceTo(cpu, at);
+    const at = cpu.wakeAt < irqAt ? cpu.wakeAt : irqAt;
+    const { clock } = cpu;
+    if (at > clock) cpu.wait(at - clock);
     if (cpu.clock - cpu.waitingSince > this.lockupCycles) {
       throw new Deadlock(`soft lockup on CPU ${cpu.id}`, this.#waiting());
     }
@@ -384,8 +385,9 @@ export class Engine {
   }
 
   #leaveHalt(cpu: Cpu): void {
-    this.advanceTo(cpu, cpu.nextIrqAt);
-    this.advance(cpu.top!, this.wakeCycles);
+    const { clock } = cpu;
+    const slept = cpu.nextIrqAt > clock ? cpu.nextIrqAt - clock : 0;
+    cpu.wait(slept + this.wakeCycles);
     cpu.state = CpuState.RUNNING;
   }
 
@@ -445,6 +447,11 @@ function clipToIrq(cpu: Cpu): void {
   cpu.limitTo(nextIrqAt < limit ? nextIrqAt : limit, nextIrqAt);
 }
 
+/** Math.max() of two times. */
+function later(a: number, b: number): number {
+  return a > b ? a : b;
+}
+
 /** When `cpu` next has something to do, cycles. */
 function dueAt(cpu: Cpu): number {
   switch (cpu.state) {
@@ -452,10 +459,10 @@ function dueAt(cpu: Cpu): number {
       return cpu.clock;
     case CpuState.PARKED: {
       const irqAt = cpu.irqsOn ? cpu.nextIrqAt : Infinity;
-      return Math.max(cpu.clock, Math.min(cpu.wakeAt, irqAt));
+      return later(cpu.clock, cpu.wakeAt < irqAt ? cpu.wakeAt : irqAt);
     }
     case CpuState.HALTED:
-      return Math.max(cpu.clock, cpu.nextIrqAt);
+      return later(cpu.clock, cpu.nextIrqAt);
     default:
       return Infinity;
   }
