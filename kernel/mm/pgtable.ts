@@ -246,6 +246,7 @@ function set_range(
   prot: number,
   pages: readonly Page[] | null,
   first: number,
+  inSection = false,
 ): Steps<number | Errno> {
   enter(t, sym);
   charge(t, 14);
@@ -253,7 +254,7 @@ function set_range(
   if (mm === t.k.init_mm) {
     t.k.sanitizers?.ptesSet(t, start, end, prot, pages, first);
   }
-  return set_one_line(t, mm, start, end, prot, pages, first) ??
+  return set_one_line(t, mm, start, end, prot, pages, first, inSection) ??
     set_lines(t, mm, start, end, prot, pages, first);
 }
 
@@ -269,6 +270,7 @@ function set_one_line(
   prot: number,
   pages: readonly Page[] | null,
   first: number,
+  inSection: boolean,
 ): Steps<number | Errno> | null {
   const { op, machine } = t;
   const count = (end - start) / machine.memory.pageBytes;
@@ -277,7 +279,7 @@ function set_one_line(
   const index = format.index(start, format.levels.length - 1);
   const perLine = 1 << scratch.lineShift;
   const fits = (index & (perLine - 1)) + count <= perLine;
-  if (!fits || !op.mayRunAhead()) return null;
+  if (!fits || !(inSection || op.mayRunAhead())) return null;
   const stretch = Math.floor(start * scratch.stretchOfByte);
   if (stretch !== scratch.stretch || mm !== scratch.mm) return null;
   charge(t, LEVEL_INSTRUCTIONS * format.levels.length);
@@ -354,6 +356,8 @@ function* set_lines(
  *
  * @param start Bytes, a multiple of the page, as `end`.
  * @param prot `PROT_*` bits such as PAGE_KERNEL.
+ * @param inSection Goes on with a section, if it can: see `may_run_section()` of
+ * `arch/asm.ts`.
  * @returns Pages mapped; -EBUSY after a warning, or -ENOMEM.
  *
  * @example
@@ -387,9 +391,11 @@ export function vmap_page_range(
   prot: number,
   pages: readonly Page[],
   first = 0,
+  inSection = false,
 ): Steps<number | Errno> {
+  const sym = VMAP_PAGE_RANGE;
   const mm = t.k.init_mm;
-  return set_range(t, VMAP_PAGE_RANGE, mm, start, end, prot, pages, first);
+  return set_range(t, sym, mm, start, end, prot, pages, first, inSection);
 }
 
 /**

@@ -199,7 +199,7 @@ export class RewriteLayer extends AreaLayer<VmapArea> {
     const steps = this.#take(t, count, node);
     const { ready } = t.op;
     return steps === ready
-      ? this.#map(t, ready.value as number, pages, count, prot)
+      ? this.#map(t, ready.value as number, pages, count, prot, true)
       : this.#take_and_map(t, steps, pages, count, prot);
   }
 
@@ -246,7 +246,7 @@ export class RewriteLayer extends AreaLayer<VmapArea> {
     prot: number,
   ): Steps<number> {
     const addr = yield* taking;
-    return yield* this.#map(t, addr, pages, count, prot);
+    return yield* this.#map(t, addr, pages, count, prot, false);
   }
 
   /** Ends vm_map_ram() once it has its addresses, or has been told that there are none. */
@@ -256,6 +256,7 @@ export class RewriteLayer extends AreaLayer<VmapArea> {
     pages: readonly Page[],
     count: number,
     prot: number,
+    inSection: boolean,
   ): Steps<number> {
     const { ready } = t.op;
     if (addr <= 0) {
@@ -263,7 +264,7 @@ export class RewriteLayer extends AreaLayer<VmapArea> {
       return ready.give(0) as Steps<number>;
     }
     const end = addr + this.#bytes(count);
-    const steps = vmap_page_range(t, addr, end, prot, pages);
+    const steps = vmap_page_range(t, addr, end, prot, pages, 0, inSection);
     if (steps !== ready || IS_ERR_VALUE(ready.value as number)) {
       return this.#await_mapped(t, steps, addr, count);
     }
