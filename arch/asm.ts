@@ -58,6 +58,11 @@ export function may_run_section(t: MachineContext): boolean {
   return t.op.hasSections && t.op.mayRunAhead();
 }
 
+/** Waits for this CPU's turn: after it, a section may begin. */
+export function turn(t: MachineContext): Steps<void> {
+  return t.op.begin(Kind.TURN, null, null, 0, 0);
+}
+
 /**
  * Charges `instructions` of straight-line kernel code. Plain.
  *

@@ -45,6 +45,7 @@ export const OpKind = {
   SPIN_CMPXCHG: 22,
   READ_ONCE: 23,
   WRITE_ONCE: 24,
+  TURN: 25,
 } as const;
 
 const KIND_NAMES = Object.keys(OpKind);
@@ -234,6 +235,9 @@ export class Op implements PendingOp {
         if (!this.#spinCmpxchg(cpu, this.#cell as Cell<number>)) return false;
         result.value = undefined;
         break;
+      case Kind.TURN: // nothing to do but to wait for it, and nothing to see
+        result.value = undefined;
+        return true;
       case Kind.RELAX: {
         if (this.#state !== OpState.PARKED && this.#spins(cpu)) {
           this.#park(cpu, this.#spinLine!);

@@ -69,6 +69,7 @@ const {
   leave,
   may_run_section,
   read_line,
+  turn,
   read_line_now,
   touch_write,
 } = asm;
@@ -303,6 +304,11 @@ function ends_free(w: RewriteState, vb: VmapBlock, order: number): boolean {
     find_next_bit(vb.alloc_map, bits, bits - (1 << order)) === bits;
 }
 
+/** Whether no section may begin because others come first. */
+function out_of_room(t: Thread): boolean {
+  return t.op.hasSections && !t.op.mayRunAhead();
+}
+
 /** {@linkcode vb_alloc} in general, from its frame. */
 function* vb_alloc_waiting(
   t: Thread,
@@ -310,6 +316,11 @@ function* vb_alloc_waiting(
   order: number,
   gfp: number,
 ): Steps<number | Errno> {
+  if (out_of_room(t)) {
+    yield* turn(t);
+    const addr = vb_alloc_at_hand(t, w, order);
+    if (addr > 0) return addr;
+  }
   for (;;) {
     let addr = -1;
     rcu_read_lock(t);
@@ -478,6 +489,10 @@ function* vb_free_waiting(
   first: number,
   order: number,
 ): Steps {
+  if (out_of_room(t)) {
+    yield* turn(t);
+    if (vb_free_at_hand(t, w, idx, first, order)) return;
+  }
   rcu_read_lock(t);
   enter(t, RADIX_TREE_LOOKUP);
   charge(t, 10 + RADIX_LEVEL_INSTRUCTIONS * w.vmap_block_tree.height);
