@@ -188,8 +188,7 @@ export class Driver implements Policy, Observer {
       (this.#hasPreference && othersChanged(cpu))
     ) {
       // Come back to pick() before the next operation.
-      cpu.limit = -Infinity;
-      cpu.ahead = -Infinity;
+      cpu.limitTo(-Infinity, -Infinity);
     }
     this.watcher?.operation?.(t, kind, place, value);
     this.k.sanitizers?.operation(t, kind, place, value);
