@@ -305,11 +305,7 @@ export class Kernel {
   declare readonly printk: Printk;
 
   /** A kernel that has not booted; {@linkcode boot} makes and boots one. */
-  constructor(
-    machine: Machine,
-    params: KernelParams,
-    printk: Printk,
-  ) {
+  constructor(machine: Machine, params: KernelParams, printk: Printk) {
     this.machine = machine;
     this.params = params;
     this.printk = printk;

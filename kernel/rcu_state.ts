@@ -53,9 +53,7 @@ export class RcuHead<T = unknown> {
   declare readonly owner: T;
 
   /** A head of `owner`, not queued. */
-  constructor(
-    owner: T,
-  ) {
+  constructor(owner: T) {
     this.owner = owner;
   }
 }

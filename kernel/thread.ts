@@ -119,11 +119,7 @@ export class Thread extends MachineContext {
   declare readonly k: Kernel;
 
   /** A thread that has not started; kthread_create() makes one that can. */
-  constructor(
-    k: Kernel,
-    name: string,
-    isInterrupt: boolean,
-  ) {
+  constructor(k: Kernel, name: string, isInterrupt: boolean) {
     super(k.machine, name, isInterrupt);
     this.k = k;
     this.task = this;

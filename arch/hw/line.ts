@@ -57,9 +57,7 @@ export class CacheLine implements ParkingPlace {
   declare readonly node: number;
 
   /** A line that no cache holds. */
-  constructor(
-    node: number,
-  ) {
+  constructor(node: number) {
     this.node = node;
   }
 }

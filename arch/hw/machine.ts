@@ -99,11 +99,7 @@ export class Machine {
   declare readonly seed: number;
 
   /** A machine that is off; {@linkcode boot} makes one and boots a kernel on it. */
-  constructor(
-    spec: MachineSpec,
-    seed: number,
-    options: MachineOptions = {},
-  ) {
+  constructor(spec: MachineSpec, seed: number, options: MachineOptions = {}) {
     this.spec = spec;
     this.seed = seed;
     this.engine = new Engine(cpuPlaces(spec), {

@@ -80,10 +80,7 @@ export class Context {
   declare readonly isInterrupt: boolean;
 
   /** A context that has not started. */
-  constructor(
-    name: string,
-    isInterrupt: boolean,
-  ) {
+  constructor(name: string, isInterrupt: boolean) {
     this.name = name;
     this.isInterrupt = isInterrupt;
     this.stack[0] = SYM_UNKNOWN;

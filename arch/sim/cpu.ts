@@ -125,12 +125,7 @@ export class Cpu {
   declare readonly node: number;
 
   /** An offline CPU; numbers count from 0. */
-  constructor(
-    engine: Engine,
-    id: number,
-    socket: number,
-    node: number,
-  ) {
+  constructor(engine: Engine, id: number, socket: number, node: number) {
     this.engine = engine;
     this.id = id;
     this.socket = socket;

@@ -127,10 +127,7 @@ export class LockOwner implements Holder {
   declare readonly mode: LockMode;
 
   /** A lock that nobody holds. */
-  constructor(
-    stats: LockClass,
-    mode: LockMode = LockMode.SPIN,
-  ) {
+  constructor(stats: LockClass, mode: LockMode = LockMode.SPIN) {
     this.stats = stats;
     this.mode = mode;
   }

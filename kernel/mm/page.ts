@@ -101,10 +101,7 @@ export class Page {
   declare readonly zone: Zone;
 
   /** Made by {@linkcode pfn_to_page} alone. */
-  constructor(
-    pfn: number,
-    zone: Zone,
-  ) {
+  constructor(pfn: number, zone: Zone) {
     this.pfn = pfn;
     this.zone = zone;
     this.lru = new ListHead<Page>(this);

@@ -38,10 +38,7 @@ export class SchedGroup {
   /** The node of a socket. */
   declare readonly parent: SchedGroup | null;
 
-  constructor(
-    id: number,
-    parent: SchedGroup | null,
-  ) {
+  constructor(id: number, parent: SchedGroup | null) {
     this.id = id;
     this.parent = parent;
   }
