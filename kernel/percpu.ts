@@ -8,9 +8,9 @@
 import * as asm from "../arch/asm.ts";
 import type { Kernel } from "./kernel.ts";
 import * as thread from "./thread.ts";
-import { type Thread } from "./thread.ts";
+import type { Thread } from "./thread.ts";
 
-// Constants of this module: see docs/ARCHITECTURE.md, "What V8 likes".
+// Functions as constants of this module: docs/ARCHITECTURE.md, "What V8 likes".
 const { charge } = asm;
 const { preempt_disable, preempt_enable } = thread;
 

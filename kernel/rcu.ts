@@ -69,12 +69,12 @@ import {
   RCU_SOFTIRQ,
 } from "./softirq.ts";
 import * as thread from "./thread.ts";
-import { in_interrupt, type Thread } from "./thread.ts";
+import type { Thread } from "./thread.ts";
 
 export { Rcu, type RcuCallback, RcuHead } from "./rcu_state.ts";
 
-// Constants of this module: see docs/ARCHITECTURE.md, "What V8 likes".
-const { preempt_disable, preempt_enable } = thread;
+// Functions as constants of this module: docs/ARCHITECTURE.md, "What V8 likes".
+const { in_interrupt, preempt_disable, preempt_enable } = thread;
 
 const RCU_INIT = ksym("rcu_init");
 const CALL_RCU = ksym("call_rcu");

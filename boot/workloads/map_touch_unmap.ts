@@ -11,7 +11,7 @@
  * was done, and as failed.
  */
 import * as asm from "../../arch/asm.ts";
-import { ksym, type Steps } from "../../arch/asm.ts";
+import type { Steps } from "../../arch/asm.ts";
 import { PAGE_KERNEL } from "../../arch/hw/pte.ts";
 import { BUG } from "../../kernel/bug.ts";
 import type { Kernel } from "../../kernel/kernel.ts";
@@ -33,8 +33,8 @@ import { armFaults, failedOp, holdFaults } from "../injected.ts";
 import { Barrier } from "./barrier.ts";
 import { spread } from "./spread.ts";
 
-// Constants of this module: see docs/ARCHITECTURE.md, "What V8 likes".
-const { charge, enter, leave, vstore } = asm;
+// Functions as constants of this module: docs/ARCHITECTURE.md, "What V8 likes".
+const { charge, enter, ksym, leave, vstore } = asm;
 const { vm_map_ram, vm_unmap_ram, vmap, vunmap } = vmap_api;
 const { cond_resched, need_resched } = sched;
 

@@ -7,28 +7,13 @@
  * CPUs); owner and statistics are always kept, and cost no virtual time.
  */
 import * as asm from "../../arch/asm.ts";
-import {
-  cmpxchg,
-  irqs_disabled,
-  ksym,
-  local_irq_disable,
-  local_irq_enable,
-  local_irq_restore,
-  local_irq_save,
-  type MachineContext,
-  READ_ONCE,
-  spin_until,
-  type Steps,
-  type Sym,
-  WRITE_ONCE,
-  xchg,
-} from "../../arch/asm.ts";
+import type { MachineContext, Steps, Sym } from "../../arch/asm.ts";
 import { Cell } from "../../arch/hw/cell.ts";
 import type { CacheLine } from "../../arch/hw/line.ts";
 import { BUG, BUG_ON } from "../bug.ts";
 import type { Kernel } from "../kernel.ts";
 import * as thread from "../thread.ts";
-import { type Thread } from "../thread.ts";
+import type { Thread } from "../thread.ts";
 import {
   ia64_spin_lock,
   ia64_spin_trylock,
@@ -36,16 +21,27 @@ import {
 } from "./ia64_spinlock.ts";
 import { LockOwner } from "./lock_stat.ts";
 
-// Constants of this module: see docs/ARCHITECTURE.md, "What V8 likes".
+// Functions as constants of this module: docs/ARCHITECTURE.md, "What V8 likes".
 const {
   charge,
+  cmpxchg,
   enter,
+  irqs_disabled,
+  ksym,
   leave,
+  local_irq_disable,
+  local_irq_enable,
+  local_irq_restore,
+  local_irq_save,
+  READ_ONCE,
+  spin_until,
   ticket_is_free,
   ticket_lock,
   ticket_lock_now,
   ticket_unlock,
   ticket_unlock_now,
+  WRITE_ONCE,
+  xchg,
 } = asm;
 const { preempt_disable, preempt_enable } = thread;
 

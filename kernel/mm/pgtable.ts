@@ -15,14 +15,7 @@
  * since those lines change only when a table is added.
  */
 import * as asm from "../../arch/asm.ts";
-import {
-  ksym,
-  OpKind,
-  pte_run,
-  type Steps,
-  type Sym,
-  touch_write,
-} from "../../arch/asm.ts";
+import { OpKind, type Steps, type Sym } from "../../arch/asm.ts";
 import type { PtePair } from "../../arch/hw/pte.ts";
 import { WARN_ON } from "../bug.ts";
 import { should_fail_page_table } from "../fault_inject.ts";
@@ -36,8 +29,8 @@ import { __free_page, alloc_page } from "./page_alloc.ts";
 import { type Page, pfn_to_page } from "./page.ts";
 import * as pte_runs from "./pte_run.ts";
 
-// Constants of this module: see docs/ARCHITECTURE.md, "What V8 likes".
-const { charge, enter, leave } = asm;
+// Functions as constants of this module: docs/ARCHITECTURE.md, "What V8 likes".
+const { charge, enter, ksym, leave, pte_run, touch_write } = asm;
 const { pte_scratch } = pte_runs;
 
 const VMAP_PAGE_RANGE = ksym("vmap_page_range");

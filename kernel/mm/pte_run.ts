@@ -11,14 +11,14 @@
  * parameters.
  */
 import * as asm from "../../arch/asm.ts";
-import { type MachineContext, type PteRun } from "../../arch/asm.ts";
+import type { MachineContext, PteRun } from "../../arch/asm.ts";
 import type { PtePair } from "../../arch/hw/pte.ts";
 import { ilog2 } from "../lib/bitops.ts";
 import type { Thread } from "../thread.ts";
 import type { Page } from "./page.ts";
 import type { MmStruct } from "./pgtable.ts";
 
-// Constants of this module: see docs/ARCHITECTURE.md, "What V8 likes".
+// Functions as constants of this module: docs/ARCHITECTURE.md, "What V8 likes".
 const { charge, charge_cycles, touch_write } = asm;
 
 const PTE_BYTES = 8;

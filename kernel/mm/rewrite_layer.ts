@@ -13,12 +13,12 @@
  *       vmap_area_lock
  */
 import * as asm from "../../arch/asm.ts";
-import { ksym, load, type Steps, store } from "../../arch/asm.ts";
+import type { Steps } from "../../arch/asm.ts";
 import { Cell } from "../../arch/hw/cell.ts";
 import { CacheLine } from "../../arch/hw/line.ts";
 import * as bug from "../bug.ts";
 import * as errno from "../lib/errno.ts";
-import { type Errno } from "../lib/errno.ts";
+import type { Errno } from "../lib/errno.ts";
 import { list_entries } from "../lib/list.ts";
 import { radix_tree_gang_lookup } from "../lib/radix_tree.ts";
 import { check_rbtree, rb_first, rb_next } from "../lib/rbtree.ts";
@@ -43,13 +43,13 @@ import {
   VmapArea,
 } from "./vmap_area.ts";
 import * as vmap_block from "./vmap_block.ts";
-import { type VmapBlock } from "./vmap_block.ts";
+import type { VmapBlock } from "./vmap_block.ts";
 import { AreaLayer, check_areas, type LayerCounters } from "./vmap_layer.ts";
 import { lazy_limit } from "./vmap_purge.ts";
 import { vmlist_insert, vmlist_remove, type VmStruct } from "./vm_struct.ts";
 
-// Constants of this module: see docs/ARCHITECTURE.md, "What V8 likes".
-const { charge, enter, leave } = asm;
+// Functions as constants of this module: docs/ARCHITECTURE.md, "What V8 likes".
+const { charge, enter, ksym, leave, load, store } = asm;
 const { BUG_ON } = bug;
 const { IS_ERR_VALUE } = errno;
 const { vmap_page_range } = pgtable;

@@ -23,14 +23,13 @@
  * read (d086817dc0d), and the allocation of tree nodes.
  */
 import * as asm from "../../arch/asm.ts";
-import { ksym, type Steps, touch_read } from "../../arch/asm.ts";
+import type { Steps } from "../../arch/asm.ts";
 import { CacheLine } from "../../arch/hw/line.ts";
 import { DONE } from "../../arch/sim/ready.ts";
 import * as bug from "../bug.ts";
-import { BUG } from "../bug.ts";
+import { BUG } from "../bug.ts"; // not a constant, so that the compiler knows it for an end
 import type { Kernel } from "../kernel.ts";
 import * as bitmap from "../lib/bitmap.ts";
-import { bitmap_alloc, bitmap_set, bitmap_zero } from "../lib/bitmap.ts";
 import { ENOMEM, err, type Errno } from "../lib/errno.ts";
 import {
   INIT_LIST_HEAD,
@@ -39,17 +38,12 @@ import {
   ListHead,
 } from "../lib/list.ts";
 import * as radix_tree from "../lib/radix_tree.ts";
-import {
-  radix_tree_delete,
-  radix_tree_insert,
-  radix_tree_nodes_needed,
-} from "../lib/radix_tree.ts";
 import { list_add_rcu, list_del_rcu } from "../lib/rculist.ts";
 import * as spinlock from "../locking/spinlock.ts";
-import { spin_lock, spin_unlock, Spinlock } from "../locking/spinlock.ts";
+import { Spinlock } from "../locking/spinlock.ts";
 import * as percpu from "../percpu.ts";
 import * as rcu from "../rcu.ts";
-import { call_rcu, RcuHead } from "../rcu.ts";
+import { RcuHead } from "../rcu.ts";
 import type { Thread } from "../thread.ts";
 import { vunmap_page_range } from "./pgtable.ts";
 import { GFP_RECLAIM_MASK } from "./vmalloc_state.ts";
@@ -62,29 +56,45 @@ import {
   type VmapArea,
 } from "./vmap_area.ts";
 
-// Constants of this module: see docs/ARCHITECTURE.md, "What V8 likes".
+// Functions as constants of this module: docs/ARCHITECTURE.md, "What V8 likes".
 const {
   charge,
   enter,
+  ksym,
   leave,
   may_run_section,
   read_line,
-  turn,
   read_line_now,
+  touch_read,
   touch_write,
+  turn,
 } = asm;
 const { BUG_ON } = bug;
 const {
+  bitmap_alloc,
   bitmap_allocate_region,
   bitmap_find_free_region,
+  bitmap_set,
+  bitmap_zero,
   find_next_bit,
   region_scan_steps,
 } = bitmap;
-const { radix_tree_lookup } = radix_tree;
-const { lockdep_assert_held, may_lock_now, spin_lock_now, spin_unlock_now } =
-  spinlock;
+const {
+  radix_tree_delete,
+  radix_tree_insert,
+  radix_tree_lookup,
+  radix_tree_nodes_needed,
+} = radix_tree;
+const {
+  lockdep_assert_held,
+  may_lock_now,
+  spin_lock,
+  spin_lock_now,
+  spin_unlock,
+  spin_unlock_now,
+} = spinlock;
 const { get_cpu_var, put_cpu_var } = percpu;
-const { rcu_read_lock, rcu_read_unlock } = rcu;
+const { call_rcu, rcu_read_lock, rcu_read_unlock } = rcu;
 
 const VB_ALLOC = ksym("vb_alloc");
 const VB_FREE = ksym("vb_free");
