@@ -250,6 +250,9 @@ export function bitmap_empty(src: Uint32Array, nbits: number): boolean {
   return find_next(src, nbits, 0, 0) >= nbits;
 }
 
+/** Regions of a higher order are larger than any bitmap, and than a shift can say. */
+const MAX_ORDER = 30;
+
 /** Starts of the aligned regions inside one word, for orders 0 to 4. */
 function region_starts(order: number): number {
   switch (order) {
@@ -312,6 +315,7 @@ function find_large_region(
  * @param bitmap The bitmap.
  * @param bits Its size.
  * @param order The region has `2 ** order` bits.
+ * @param from Words that the bitmap begins with and that are known to be full.
  * @returns Its first bit, or -ENOMEM.
  */
 export function bitmap_find_free_region(
@@ -320,6 +324,7 @@ export function bitmap_find_free_region(
   order: number,
   from = 0,
 ): number | Errno {
+  if (order > MAX_ORDER) return err(ENOMEM);
   const pos = order < 5
     ? find_small_region(bitmap, bits, order, from)
     : find_large_region(bitmap, bits, order, from);

@@ -56,6 +56,26 @@ Deno.test("bitmap_find_free_region() finds what the naive scan finds, at every o
   );
 });
 
+Deno.test("bitmap_find_free_region() finds the same when told which words are full", () => {
+  fc.assert(
+    fc.property(
+      model,
+      fc.nat({ max: 9 }),
+      fc.nat({ max: 9 }),
+      (m, order, full) => {
+        const map = fromModel(m.fill(true, 0, full * 32));
+        const want = naiveFind(m, order);
+        const from = Math.min(full, map.length);
+        assertEquals(
+          bm.bitmap_find_free_region(map, m.length, order, from),
+          want.pos,
+        );
+      },
+    ),
+    { numRuns: 1000 },
+  );
+});
+
 Deno.test("bitmap_find_free_region() fills a 1024-bit map exactly, at every order", () => {
   for (let order = 0; order <= 10; order++) {
     const map = bm.bitmap_alloc(1024);
@@ -76,6 +96,7 @@ Deno.test("bitmap_find_free_region() fills a 1024-bit map exactly, at every orde
 Deno.test("bitmap_find_free_region() refuses orders larger than the map", () => {
   const map = bm.bitmap_alloc(64);
   assertEquals(bm.bitmap_find_free_region(map, 64, 7), -ENOMEM);
+  assertEquals(bm.bitmap_find_free_region(map, 64, 37), -ENOMEM);
   assertEquals(bm.bitmap_find_free_region(map, 64, 52), -ENOMEM);
   assertEquals(bm.bitmap_find_free_region(map, 40, 6), -ENOMEM);
   assert(bm.bitmap_empty(map, 64));

@@ -63,7 +63,7 @@ const FIND_VMAP_AREA = ksym("find_vmap_area");
 export class RewriteLayer extends AreaLayer<VmapArea> {
   readonly name = "rewrite";
   /** Set by init. */
-  state!: RewriteState;
+  declare state: RewriteState;
   /** A13: __get_vm_area_node()'s pointer, if it is static. */
   readonly #static_va: Cell<VmapArea | null> = new Cell<VmapArea | null>(
     "va",
