@@ -60,6 +60,9 @@ const RUNS: readonly (readonly [string, number, number])[] = [
 const BOOTS: readonly number[] = [8, 1024, 4096];
 const LIVE_AREAS: readonly number[] = [10_000, 100_000, 1_000_000];
 const PAGES = 4;
+/** Time for runs that do not count, before those that do. */
+const WARMUP_MS = 1000;
+const MEASURED_RUNS = 3;
 
 /** The default machine up to 8 CPUs, the generic one, four a socket, above. */
 function machineOf(cpus: number): MachineSpec {
@@ -80,6 +83,26 @@ function bootFor(vmap: string, cpus: number): BootedMachine {
   return boot({ spec: machineOf(cpus), params: { vmap } });
 }
 
+/**
+ * The fastest of a few runs, what others on this host take away being none of
+ * ours, after some that give the host's compiler the time to be done.
+ */
+function fastestRun(
+  io: Io,
+  vmap: string,
+  cpus: number,
+  ops: number,
+): BenchRow {
+  const startMs = io.nowMs();
+  while (io.nowMs() - startMs < WARMUP_MS) measureRun(io, vmap, cpus, ops);
+  let best = measureRun(io, vmap, cpus, ops);
+  for (let i = 1; i < MEASURED_RUNS; i++) {
+    const row = measureRun(io, vmap, cpus, ops);
+    if (row.host_ns_per_op < best.host_ns_per_op) best = row;
+  }
+  return best;
+}
+
 function measureRun(
   io: Io,
   vmap: string,
@@ -95,7 +118,7 @@ function measureRun(
     map_touch_unmap(t, {
       threads: cpus,
       ops,
-      warmup: Math.ceil(ops / 4), // the host's compiler warms up too
+      warmup: Math.ceil(ops / 4),
       pages: PAGES,
       api: vmap === "vmlist" ? "vmap" : "ram",
       onWindow: (edge) => {
@@ -174,7 +197,7 @@ function measureAreas(): AreaRow[] {
 export function measureBoots(io: Io): BootBench {
   const rows = RUNS.map(([vmap, cpus, ops]) => {
     if (io.errIsTerminal) io.err(`bench: ${vmap}, ${cpus} CPUs\n`);
-    return measureRun(io, vmap, cpus, ops);
+    return fastestRun(io, vmap, cpus, ops);
   });
   return {
     rows,
