@@ -64,8 +64,8 @@ export class Cpu {
   readonly #spent: SymbolCycles;
   /**
    * Cycles since the base of the clock, which moves at each resumption. All that
-   * is spent is added up here, one sum after the other: small integers, which
-   * the host adds in a third of the time that the clock itself would take.
+   * is spent is added up here, one sum after the other: a small integer, which
+   * the host adds to faster than to the clock itself.
    *
    * @internal
    */

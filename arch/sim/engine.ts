@@ -11,9 +11,10 @@
  * pages, page-table entries and lines of its own up to `runAheadCycles` past
  * the limit. Whoever asks for such a line later is served after that access
  * (`CacheLine.busyUntil`), as if the line had been held that long. So may locks
- * that say that they are one CPU's (`TicketLock.local`). All others, flags and
- * interrupts keep strict order. docs/COST_MODEL.md states what
- * this does to the results: compare with `runAheadCycles: 0`.
+ * that say that they are one CPU's (`TicketLock.local`), with what is done under
+ * them (`may_run_section()` of asm.ts). All others, flags and interrupts keep
+ * strict order. docs/COST_MODEL.md states what this does to the results: compare
+ * with `runAheadCycles: 0`.
  *
  * A CPU that spins on an unchanged line is parked there and costs nothing until
  * the line is written or an interrupt arrives. Interrupts are taken at their
