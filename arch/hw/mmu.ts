@@ -252,7 +252,7 @@ export class Mmu {
   flushPage(t: MachineContext, vaddr: number): void {
     this.#walkCaches[t.cpu.id]?.flush();
     this.tlbs[t.cpu.id].invalidate(Math.floor(vaddr * this.#pageOfByte));
-    this.machine.engine.advance(t, this.machine.spec.tlb.invlpgCycles);
+    t.spend(this.machine.spec.tlb.invlpgCycles);
   }
 
   /** Flushes this CPU's TLB; `global` = kernel entries too. */
@@ -262,10 +262,7 @@ export class Mmu {
     this.#walkCaches[t.cpu.id]?.flush();
     if (global) tlb.flushAll();
     else tlb.flush();
-    engine.advance(
-      t,
-      global ? spec.tlb.flushGlobalCycles : spec.tlb.flushCycles,
-    );
+    t.spend(global ? spec.tlb.flushGlobalCycles : spec.tlb.flushCycles);
     engine.observer?.flush?.(t.cpu, global);
   }
 

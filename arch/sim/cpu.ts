@@ -153,10 +153,6 @@ export class Cpu {
   get limit(): number {
     return this.#times[LIMIT];
   }
-  set limit(at: number) {
-    this.#times[LIMIT] = at;
-    this.#makeRoom();
-  }
 
   /**
    * Operations on data nobody synchronises on wait from this time on; >= limit.
@@ -165,10 +161,6 @@ export class Cpu {
    */
   get ahead(): number {
     return this.#times[AHEAD];
-  }
-  set ahead(at: number) {
-    this.#times[AHEAD] = at;
-    this.#makeRoom();
   }
 
   /**
