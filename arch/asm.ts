@@ -10,7 +10,8 @@
  *
  * What need not wait, a data access that may run ahead or a free lock in one's
  * turn, happens in the call already; anything else becomes an operation of
- * op.ts. A context has one operation under way at a time: starting a second one
+ * op.ts. Functions called `..._now` are the first alone, for sections: see
+ * {@linkcode may_run_section}. A context has one operation under way at a time: starting a second one
  * is a missing `yield*` and throws. Under a policy that asks at every operation,
  * as schedule explorers do, none happens in the call, so every missing `yield*`
  * shows there.
@@ -28,9 +29,6 @@ import {
   type TicketLock,
 } from "./op.ts";
 
-/** What is spent bit by bit is less than this. */
-const LONG_CYCLES = 2 ** 30;
-
 export {
   MachineContext,
   Op,
@@ -45,17 +43,26 @@ export { ksym, type Sym } from "./sim/symbol.ts";
 // Constants of this module: see docs/ARCHITECTURE.md, "What V8 likes".
 const Kind = OpKind;
 const SHIFT = TICKET_SHIFT;
-const OWNER = TICKET_MASK;
-const READY = DONE;
+const OWNER_MASK = TICKET_MASK;
+const AT_ONCE = DONE;
+
+/** From so many cycles on, what is charged is more than `spend()` can add. */
+const LONG_CYCLES = 2 ** 31;
 
 /**
  * Whether a section may begin: a few operations on one CPU's own data and its
  * `local` locks, done one after the other by plain functions (`..._now`). Like a
  * single access to data it may begin ahead of its turn, and ends however far
- * ahead that is. Never under a policy that chooses between operations.
+ * ahead that is. Never under a policy that chooses between operations, nor in
+ * strict order. Plain.
  */
 export function may_run_section(t: MachineContext): boolean {
   return t.op.hasSections && t.op.mayRunAhead();
+}
+
+/** Whether a section may not begin for the one reason that others come first. Plain. */
+export function others_first(t: MachineContext): boolean {
+  return t.op.hasSections && !t.op.mayRunAhead();
 }
 
 /** Waits for this CPU's turn: after it, a section may begin. */
@@ -85,7 +92,7 @@ export function charge(t: MachineContext, instructions: number): void {
 }
 
 /**
- * Charges `cycles` of hardware time. Plain.
+ * Charges `cycles` of hardware time: whole ones, a fraction is cut off. Plain.
  *
  * @example
  * ```ts
@@ -298,7 +305,7 @@ export function ticket_lock(t: MachineContext, lock: TicketLock): Steps<void> {
     ticket_is_free(lock) && cpu.ran < (lock.local ? cpu.roomAhead : cpu.room)
   ) {
     ticket_lock_now(t, lock);
-    return READY;
+    return AT_ONCE;
   }
   return t.op.begin(
     Kind.TICKET_LOCK,
@@ -312,7 +319,7 @@ export function ticket_lock(t: MachineContext, lock: TicketLock): Steps<void> {
 /** Whether nobody holds `lock` or waits for it: a look that costs nothing. Plain. */
 export function ticket_is_free(lock: TicketLock): boolean {
   const word = lock.slock.value;
-  return (word >>> SHIFT) === (word & OWNER);
+  return (word >>> SHIFT) === (word & OWNER_MASK);
 }
 
 /** {@linkcode ticket_lock} of a free lock in a section; see {@linkcode may_run_section}. Plain. */
@@ -334,7 +341,7 @@ export function ticket_unlock(
   // what they then spin and steal is most of a short lock's cost.
   if (cpu.ran < (lock.local ? cpu.roomAhead : cpu.room)) {
     ticket_unlock_now(t, lock);
-    return READY;
+    return AT_ONCE;
   }
   return t.op.begin(
     Kind.TICKET_UNLOCK,
@@ -528,7 +535,7 @@ export function read_clocksource(t: MachineContext): Steps<number> {
 export function read_line(t: MachineContext, line: CacheLine): Steps<void> {
   if (t.op.mayRunAhead()) {
     read_line_now(t, line);
-    return READY;
+    return AT_ONCE;
   }
   return t.op.begin(Kind.LINE_READ, null, line, 0, 0);
 }
@@ -559,7 +566,7 @@ export function write_line(t: MachineContext, line: CacheLine): Steps<void> {
   if (t.op.mayRunAhead()) {
     touch_write(t, line);
     t.op.report(Kind.LINE_WRITE, line, 0);
-    return READY;
+    return AT_ONCE;
   }
   return t.op.begin(Kind.LINE_WRITE, null, line, 0, 0);
 }
@@ -681,7 +688,7 @@ export function vstore(
   if (t.op.mayRunAhead()) {
     t.machine.mmu.write(t, vaddr, size, value);
     t.op.report(Kind.VIRT_WRITE, vaddr, value);
-    return READY;
+    return AT_ONCE;
   }
   return t.op.begin(Kind.VIRT_WRITE, null, null, value, 0, vaddr, size);
 }
@@ -753,7 +760,7 @@ export function pstore(
   if (t.op.mayRunAhead()) {
     t.machine.physWrite(t, paddr, size, value);
     t.op.report(Kind.PHYS_WRITE, paddr, value);
-    return READY;
+    return AT_ONCE;
   }
   return t.op.begin(Kind.PHYS_WRITE, null, null, value, 0, paddr, size);
 }

@@ -5,7 +5,9 @@
  * function of asm.ts and driven by `yield*` (an iterator needs no more than
  * `next()`), so that it allocates nothing. Its life: READY when filled in;
  * WAITING for its CPU's turn, if others come first; perhaps PARKED on a line,
- * which may repeat; DONE if it was finished while parked; then IDLE again.
+ * which may repeat; DONE if it was finished while parked; then IDLE again. What
+ * need not wait is done by asm.ts without the slot, a ticket lock's two halves
+ * by `takeTicket()` and `ticketUnlock()`.
  */
 import { Context, type PendingOp } from "./sim/context.ts";
 import type { Cpu } from "./sim/cpu.ts";
@@ -53,7 +55,7 @@ const KIND_NAMES = Object.keys(OpKind);
 // Constants of this module: see docs/ARCHITECTURE.md, "What V8 likes".
 const Kind = OpKind;
 const SHIFT = 16;
-const OWNER = 0xffff;
+const OWNER_MASK = 0xffff;
 
 const enum OpState {
   IDLE,
@@ -66,7 +68,7 @@ const enum OpState {
 /** A ticket lock's word: next ticket in the high half, owner's in the low. */
 export const TICKET_SHIFT = SHIFT;
 /** The owner's half. */
-export const TICKET_MASK = OWNER;
+export const TICKET_MASK = OWNER_MASK;
 
 const YIELD: IteratorResult<void, unknown> = { done: false, value: undefined };
 
@@ -104,7 +106,7 @@ export class Op implements PendingOp {
 
   constructor(machine: Machine, context: MachineContext) {
     this.machine = machine;
-    this.hasSections = machine.engine.policy.hasSections ?? false;
+    this.hasSections = machine.engine.hasSections;
     this.context = context;
     this.#engine = machine.engine;
   }
@@ -336,11 +338,11 @@ export class Op implements PendingOp {
   /** `ticket_unlock()`'s store. */
   ticketUnlock(cpu: Cpu, lock: TicketLock): void {
     const cell = lock.slock;
-    const owner = (cell.value + 1) & OWNER;
+    const owner = (cell.value + 1) & OWNER_MASK;
     this.#write(
       cpu,
       cell as Cell<unknown>,
-      (cell.value & ~OWNER) | owner,
+      (cell.value & ~OWNER_MASK) | owner,
     );
     lock.given(this.context);
   }
@@ -355,7 +357,7 @@ export class Op implements PendingOp {
       this.#c = (cell.value >>> SHIFT) + 1;
       this.takeTicket(cpu, cell);
     }
-    if ((cell.value & OWNER) !== this.#c - 1) {
+    if ((cell.value & OWNER_MASK) !== this.#c - 1) {
       return this.#park(cpu, cell.line);
     }
     (this.#a as TicketLock).taken(this.context, contended);
@@ -484,6 +486,7 @@ export class MachineContext extends Context {
    */
   declare readonly coherence: Coherence;
 
+  /** The machine that it runs on. */
   declare readonly machine: Machine;
 
   /** A context that has not started. */

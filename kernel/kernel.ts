@@ -300,8 +300,11 @@ export class Kernel {
    */
   xen_devices: XenDevices | null = null;
 
+  /** The machine below. */
   declare readonly machine: Machine;
+  /** Its command line. */
   declare readonly params: KernelParams;
+  /** Its log. */
   declare readonly printk: Printk;
 
   /** A kernel that has not booted; {@linkcode boot} makes and boots one. */

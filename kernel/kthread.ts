@@ -86,7 +86,7 @@ export function* kthread_create(
   const sched = t.k.sched;
   const p = fork_thread(t, name);
   p.state = TASK_UNINTERRUPTIBLE;
-  kthread(p, fn);
+  begin_with_kthread(p, fn);
   const { tasklist_lock, exited } = sched.kthreads;
   exited.set(p, new Completion(t.k, "vfork_done"));
   const flags = yield* write_lock_irqsave(t, tasklist_lock);
@@ -292,8 +292,11 @@ export function* kthread_join(t: Thread, p: Thread): Steps<unknown> {
   return p.exit_code;
 }
 
-/** Lets `p` begin with kthread(): its start, `fn`, and its end, one after the other. */
-function kthread(p: Thread, fn: ThreadFunction): void {
+/**
+ * Lets `p` begin with Linux's kthread(), in three pieces: its start, `fn`, and its
+ * end, one after the other (`Context.then`).
+ */
+function begin_with_kthread(p: Thread, fn: ThreadFunction): void {
   p.gen = kthread_start(p)[Symbol.iterator]();
   p.then = () => {
     // As in Linux: one that is stopped before it ever ran does not run.
@@ -303,6 +306,7 @@ function kthread(p: Thread, fn: ThreadFunction): void {
   };
 }
 
+/** The start of kthread(). What follows runs in its frame. */
 function* kthread_start(t: Thread): Steps {
   enter(t, KTHREAD);
   charge(t, 40);

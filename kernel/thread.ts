@@ -116,6 +116,7 @@ export class Thread extends MachineContext {
    */
   softirq_context = 0;
 
+  /** The kernel that it is a thread of. */
   declare readonly k: Kernel;
 
   /** A thread that has not started; kthread_create() makes one that can. */

@@ -9,17 +9,16 @@ import { PAGE_KERNEL } from "../arch/hw/pte.ts";
 import { withCpus } from "../arch/hw/validate.ts";
 import { TimedPolicy } from "../arch/sim/policy.ts";
 import { symCount } from "../arch/sim/symbol.ts";
-import { boot } from "../boot/boot.ts";
+import { boot, type BootOptions } from "../boot/boot.ts";
 import { map_touch_unmap } from "../boot/workloads/map_touch_unmap.ts";
 import { GFP_KERNEL } from "../kernel/mm/gfp.ts";
 import { alloc_page } from "../kernel/mm/page_alloc.ts";
 import type { Page } from "../kernel/mm/page.ts";
 import { vm_map_ram, vm_unmap_ram } from "../kernel/mm/vmap.ts";
+import { SANITIZERS } from "../kernel/sanitizers/index.ts";
 
 /** Time as usual, and no sections. */
-class OneByOne extends TimedPolicy {
-  override readonly hasSections = false;
-}
+class OneByOne extends TimedPolicy {}
 
 const MOST_PAGES = 64;
 
@@ -30,6 +29,7 @@ function mapInTurn(counts: readonly number[], policy: TimedPolicy) {
     engine: { policy },
   });
   const { engine } = booted.machine;
+  assertEquals(engine.hasSections, !(policy instanceof OneByOne));
   const operations: number[] = [];
   engine.observer = {
     operation: (_t, kind, _place, value) =>
@@ -78,21 +78,35 @@ Deno.test("a lone CPU has the same operations, addresses and times with and with
   );
 });
 
+/** Cycles of 8 CPUs that map, touch and unmap. */
+function cyclesOf(options: BootOptions): number {
+  const booted = boot(options);
+  const { windowCycles } = booted.run((t) =>
+    map_touch_unmap(t, {
+      threads: 8,
+      ops: 1000,
+      warmup: 20,
+      pages: 4,
+      api: "ram",
+    })
+  );
+  assertEquals(booted.kernel.vmap.check(), []);
+  return windowCycles;
+}
+
 Deno.test("eight CPUs take as long with sections as without, within half a percent", () => {
-  const nsOf = (policy: TimedPolicy) => {
-    const booted = boot({ engine: { policy } });
-    const { windowCycles, opsInWindow } = booted.run((t) =>
-      map_touch_unmap(t, {
-        threads: 8,
-        ops: 1000,
-        warmup: 20,
-        pages: 4,
-        api: "ram",
-      })
-    );
-    assertEquals(booted.kernel.vmap.check(), []);
-    return booted.machine.toNs(windowCycles) * 8 / opsInWindow;
-  };
-  const ratio = nsOf(new TimedPolicy()) / nsOf(new OneByOne());
+  const ratio = cyclesOf({}) / cyclesOf({ engine: { policy: new OneByOne() } });
   assert(Math.abs(ratio - 1) < 0.005, `${ratio}`);
+});
+
+Deno.test("eight CPUs have the same clocks under the eyes of any sanitizer", () => {
+  const unwatched = cyclesOf({});
+  for (const { name } of SANITIZERS) {
+    assertEquals([name, cyclesOf({ sanitize: [name] })], [name, unwatched]);
+  }
+});
+
+Deno.test("strict order has no sections", () => {
+  const { engine } = boot({ engine: { runAheadCycles: 0 } }).machine;
+  assertEquals(engine.hasSections, false);
 });

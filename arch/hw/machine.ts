@@ -94,6 +94,7 @@ export class Machine {
   readonly #lineShift: number = 0;
   readonly #linesPerPage: number = 0;
 
+  /** What it is made of. */
   declare readonly spec: MachineSpec;
   /** Seed of everything random in a run. */
   declare readonly seed: number;

@@ -47,9 +47,10 @@ export class Frame {
   readonly #memory: PhysMemory;
   #bytes: Uint8Array | null = null;
 
+  /** Its number. */
   declare readonly pfn: number;
 
-  /** Made by {@linkcode PhysMemory.frame} alone. `pfn` is this frame's number. */
+  /** Made by {@linkcode PhysMemory.frame} alone. */
   constructor(memory: PhysMemory, pfn: number) {
     this.pfn = pfn;
     this.#memory = memory;

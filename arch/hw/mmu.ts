@@ -46,16 +46,12 @@ export type FaultReason = "not present" | "write to read-only";
 export class PageFault extends Error {
   /** Name shown before the message. */
   override name = "PageFault";
-  /** Low 48 bits of the address. */
-  declare readonly vaddr: number;
-  declare readonly write: boolean;
-  declare readonly reason: FaultReason;
-
   /** An access that faulted. */
   constructor(
-    vaddr: number,
-    write: boolean,
-    reason: FaultReason,
+    /** Low 48 bits of the address. */
+    readonly vaddr: number,
+    readonly write: boolean,
+    readonly reason: FaultReason,
     format: PteFormat,
   ) {
     super(
@@ -63,9 +59,6 @@ export class PageFault extends Error {
         printVaddr(format, vaddr)
       }: ${reason}`,
     );
-    this.vaddr = vaddr;
-    this.write = write;
-    this.reason = reason;
   }
 }
 
@@ -135,6 +128,7 @@ export class Mmu {
   readonly #walkCycles: number = 0;
   readonly #walkCachesUpper: boolean = false;
 
+  /** The machine that they are part of. */
   declare readonly machine: Machine;
 
   /** Made with its machine. */

@@ -55,8 +55,8 @@ export class Context {
   gen: StepIterator | null = null;
   /**
    * Makes what follows when `gen` has run to its end, from what that returned;
-   * `null` = nothing. What the engine resumes itself need not be resumed through
-   * those who wait for it.
+   * `null` = nothing. Spares the host a generator that waits for another all the
+   * time and is resumed each time that the other is.
    *
    * @internal
    */

@@ -63,9 +63,8 @@ export class Cpu {
   readonly #times = Float64Array.of(0, -1, -1, Infinity);
   readonly #spent: SymbolCycles;
   /**
-   * Cycles since the base of the clock, which moves at each resumption. All that
-   * is spent is added up here, one sum after the other: a small integer, which
-   * the host adds to faster than to the clock itself.
+   * Cycles spent since the base of the clock, which moves up at the end of a turn:
+   * a small integer, which the host adds to faster than to the clock itself.
    *
    * @internal
    */
@@ -119,12 +118,16 @@ export class Cpu {
    */
   readonly irqContexts: Context[] = [];
 
+  /** The engine that it is one of. */
   declare readonly engine: Engine;
+  /** Its number, from 0. */
   declare readonly id: number;
+  /** Its socket, from 0. */
   declare readonly socket: number;
+  /** NUMA node of its memory, from 0. */
   declare readonly node: number;
 
-  /** An offline CPU; numbers count from 0. */
+  /** An offline CPU. */
   constructor(engine: Engine, id: number, socket: number, node: number) {
     this.engine = engine;
     this.id = id;
@@ -175,7 +178,8 @@ export class Cpu {
   }
 
   /**
-   * Lets `cycles` pass in the innermost call. Not while it runs, when they are spent.
+   * Lets `cycles` pass in the innermost call. Between turns only: a CPU that runs
+   * spends them ({@linkcode ran}).
    *
    * @internal
    */

@@ -1,8 +1,21 @@
 import { assertEquals } from "@std/assert";
 import fc from "fast-check";
-import { charge_cycles, enter, ksym, leave } from "../asm.ts";
+import {
+  charge_cycles,
+  enter,
+  ksym,
+  leave,
+  read_line,
+  ticket_lock,
+  ticket_unlock,
+  type TicketLock,
+} from "../asm.ts";
+import { Cell } from "../hw/cell.ts";
+import { CacheLine } from "../hw/line.ts";
+import { TICKET_SHIFT } from "../op.ts";
 import { bareMachine, startOn } from "../testing.ts";
 import { SymbolCycles } from "./cycles.ts";
+import { SYM_UNKNOWN } from "./symbol.ts";
 
 Deno.test("SymbolCycles adds up what is booked, whatever its size", () => {
   fc.assert(fc.property(
@@ -39,6 +52,37 @@ Deno.test("each cycle is charged to the call in which it was spent", () => {
   });
   machine.engine.run();
   assertEquals(seen, [10, 100, 10, 101]);
+});
+
+Deno.test("a waiter's last look at a lock is not charged to the interrupt that came meanwhile", () => {
+  const waits = ksym("cycles_test_waits");
+  const works = ksym("cycles_test_works");
+  const lock: TicketLock = {
+    slock: new Cell("lock", 1 << TICKET_SHIFT), // ticket 0 holds it
+    local: false,
+    taken() {},
+    given() {},
+  };
+  const chargedToHandler: number[] = [];
+  const machine = bareMachine({}, {}, function* (t) {
+    chargedToHandler.push(t.machine.engine.cyclesBySym[SYM_UNKNOWN]);
+    yield* read_line(t, new CacheLine(0));
+  });
+  const { engine } = machine;
+  const waiter = startOn(machine, 1, function* (t) {
+    enter(t, waits);
+    yield* ticket_lock(t, lock);
+    leave(t);
+  });
+  startOn(machine, 0, function* (t) {
+    enter(t, works);
+    charge_cycles(t, 10_000);
+    yield* ticket_unlock(t, lock);
+    engine.sendInterrupt(waiter.cpu, 5, t.cpu.clock + 20); // while it fetches the line
+    leave(t);
+  });
+  engine.run();
+  assertEquals(chargedToHandler, [0]);
 });
 
 Deno.test("a clock goes on exactly beyond 2^31 cycles, in one charge or in many", () => {

@@ -30,7 +30,11 @@ import { type Policy, TimedPolicy, turnBefore } from "./policy.ts";
 import { type CpuQueue, HeapQueue } from "./queue.ts";
 import type { StepIterator } from "./steps.ts";
 
-/** Default of {@linkcode EngineOptions.runAheadCycles}: a few microseconds. */
+/**
+ * Default of {@linkcode EngineOptions.runAheadCycles}: a few microseconds. A
+ * quarter of it gives the same results (the first table of docs/COST_MODEL.md
+ * has strict order beside it) and costs twice the switches.
+ */
 const RUN_AHEAD_CYCLES = 10_000;
 
 /** Where a CPU stands in the machine. */
@@ -91,13 +95,10 @@ export class Deadlock extends Error {
   /** Name shown before the message. */
   override name = "Deadlock";
   /** What happened, as the kernel's log has it; `message` adds a line for each CPU that waits. */
-  declare readonly headline: string;
-  declare readonly waiting: readonly Cpu[];
-
+  readonly headline: string;
   /** `waiting`: the CPUs that wait, by number. */
-  constructor(headline: string, waiting: readonly Cpu[]) {
+  constructor(headline: string, readonly waiting: readonly Cpu[]) {
     super([headline, ...waiting.map(waitingText)].join("\n"));
-    this.waiting = waiting;
     this.headline = headline;
   }
 }
@@ -142,6 +143,12 @@ export class Engine {
   /** How far data accesses may run ahead of their turn, cycles. */
   declare readonly runAheadCycles: number;
   /**
+   * Whether there are sections: `may_run_section()` of asm.ts.
+   *
+   * @internal
+   */
+  declare readonly hasSections: boolean;
+  /**
    * Set by the kernel before any interrupt is sent.
    *
    * @internal
@@ -163,6 +170,8 @@ export class Engine {
     this.lockupCycles = options.lockupCycles ?? Infinity;
     this.wakeCycles = options.wakeCycles ?? 0;
     this.runAheadCycles = options.runAheadCycles ?? RUN_AHEAD_CYCLES;
+    this.hasSections = this.runAheadCycles > 0 &&
+      (this.policy.hasSections ?? false);
   }
 
   /** Cycles charged to each symbol until now, by symbol number: a copy. */
@@ -355,9 +364,8 @@ export class Engine {
     this.#putBack(cpu);
   }
 
-  /** `cpu` waits for its next turn. */
+  /** `cpu` waits for its next turn; what it has spent is settled. */
   #putBack(cpu: Cpu): void {
-    cpu.settle();
     cpu.rebase();
     this.queue.update(cpu.id, dueAt(cpu));
   }
@@ -381,6 +389,7 @@ export class Engine {
     if (irqAt <= cpu.clock) return true;
     const op = cpu.top!.op as PendingOp;
     if (op.retry()) return true;
+    cpu.settle();
     this.#putBack(cpu);
     return false;
   }
@@ -393,6 +402,7 @@ export class Engine {
   }
 
   #takeInterrupt(cpu: Cpu): void {
+    cpu.settle(); // what a retried operation has spent is not the handler's
     const vector = takeVector(cpu);
     this.observer?.interrupt?.(cpu, vector);
     const handler = this.interrupts!;

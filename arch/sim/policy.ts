@@ -14,7 +14,8 @@ export interface Policy {
   horizon(engine: Engine, cpu: Cpu): number;
   /**
    * Whether several operations on one CPU's own data may be taken together, so
-   * that nothing is chosen in between. Default: false.
+   * that nothing is chosen in between. Default: false, and so it is for classes
+   * that extend {@linkcode TimedPolicy} and do not say otherwise.
    */
   readonly hasSections?: boolean;
 }
@@ -32,7 +33,12 @@ export interface Policy {
  * ```
  */
 export class TimedPolicy implements Policy {
-  readonly hasSections: boolean = true;
+  readonly hasSections: boolean;
+
+  /** Whoever extends it may want to choose between any two operations. */
+  constructor() {
+    this.hasSections = new.target === TimedPolicy;
+  }
 
   pick(engine: Engine): Cpu | null {
     const id = engine.queue.first();

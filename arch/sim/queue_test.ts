@@ -33,12 +33,15 @@ export class ScanQueue implements CpuQueue {
 Deno.test("HeapQueue orders by key, then by CPU number, as a scan does", () => {
   fc.assert(fc.property(
     fc.integer({ min: 1, max: 40 }),
-    fc.array(fc.tuple(fc.nat(), fc.nat({ max: 12 }), fc.boolean())),
+    fc.array(fc.tuple(fc.nat(), fc.nat({ max: 60 }), fc.boolean()), {
+      minLength: 100, // so many that the list of the woken refuses some
+      maxLength: 300,
+    }),
     (size, updates) => {
       const heap = new HeapQueue(size);
       const scan = new ScanQueue(size);
       for (const [n, k, wakes] of updates) {
-        const key = k === 12 ? Infinity : k;
+        const key = k === 60 ? Infinity : k;
         for (const queue of [heap, scan]) {
           if (wakes) queue.wake(n % size, key);
           else queue.update(n % size, key);

@@ -7,7 +7,7 @@
  */
 
 const NONE = -1;
-/** Places from the end that are looked at before an entry is refused. */
+/** Places from the end that are looked at before an entry is refused: fewer than a heap's levels. */
 const MAX_STEPS = 8;
 
 /** The list; keys in cycles, ties by CPU number. */

@@ -150,12 +150,8 @@ function* worker(t: Thread, run: Run): Steps {
   const calls = CALLS[what.api];
   const pages = yield* take_pages(t, what.pages);
   const pageBytes = t.machine.memory.pageBytes;
-  let counts = false;
   for (let i = 0;; i++) {
-    if (i === what.warmup && !counts) {
-      yield* line_up(t, run);
-      counts = true;
-    }
+    if (i === what.warmup) yield* line_up(t, run);
     charge(t, LOOP_INSTRUCTIONS);
     const addr = yield* calls.map(t, pages);
     if (addr === 0) failedOp(t, "no room to map in");
@@ -167,7 +163,7 @@ function* worker(t: Thread, run: Run): Steps {
       yield* calls.unmap(t, addr, pages.length);
     }
     if (need_resched(t)) yield* cond_resched(t);
-    if (counts && !book(t, run)) break;
+    if (i >= what.warmup && !book(t, run)) break;
   }
   for (let i = 0; i < pages.length; i++) yield* __free_page(t, pages[i]);
   leave(t);

@@ -353,7 +353,7 @@ export function region_scan_steps(pos: number, order: number): number {
  *
  * @param bitmap The bitmap.
  * @param pos First bit, a multiple of `2 ** order`.
- * @param order The region has `2 ** order` bits.
+ * @param order The region has `2 ** order` bits; at most 30.
  * @returns 0, or -EBUSY when one of its bits is set: then nothing changes.
  */
 export function bitmap_allocate_region(

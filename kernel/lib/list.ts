@@ -78,29 +78,23 @@ export class ListPoisonError extends Error {
   /** The name of the class. */
   override readonly name = "ListPoisonError";
 
-  declare readonly address: number;
-
   /**
    * Reports one use.
    *
    * @param address What the pointer holds in Linux.
    */
-  constructor(address: number) {
+  constructor(readonly address: number) {
     super(
       `Cannot follow a deleted list entry: pointer is ${
         address.toString(16).padStart(8, "0")
       }`,
     );
-    this.address = address;
   }
 }
 
 /** Stands where a deleted entry's pointers were. */
 class ListPoison {
-  declare readonly address: number;
-
-  constructor(address: number) {
-    this.address = address;
+  constructor(readonly address: number) {
     Object.freeze(this);
   }
   get next(): never {

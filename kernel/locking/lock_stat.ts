@@ -29,13 +29,13 @@ export class LockClass {
   /** Acquisitions that had to wait. */
   contentions = 0;
   /** Waited, all waiters together. */
-  waitCycles: number = ZERO_CYCLES;
+  waitCycles = 0;
   /** Longest wait. */
-  waitMaxCycles: number = ZERO_CYCLES;
+  waitMaxCycles = 0;
   /** Held, all holders together. */
-  holdCycles: number = ZERO_CYCLES;
+  holdCycles = 0;
   /** Longest hold. */
-  holdMaxCycles: number = ZERO_CYCLES;
+  holdMaxCycles = 0;
   /**
    * What the lockdep sanitizer knows of it.
    *
@@ -43,6 +43,7 @@ export class LockClass {
    */
   dep: unknown = null;
 
+  /** Its locks', as lockdep has it. */
   declare readonly name: string;
 
   /** Counters at 0. */
@@ -118,6 +119,7 @@ export class LockOwner implements Holder {
    */
   shadow: unknown = null;
 
+  /** Counters of its class. */
   declare readonly stats: LockClass;
   /**
    * How it is taken.

@@ -111,6 +111,7 @@ export class Spinlock extends LockOwner { // a TicketLock of arch/op.ts
   /** Ticket lock, or test-and-set. */
   declare readonly tickets: boolean;
 
+  /** Its class, in lock statistics. */
   declare readonly name: string;
 
   /**

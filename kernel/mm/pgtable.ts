@@ -10,6 +10,9 @@
  * kernel are not freed, in Linux neither. So upper levels are read plainly: a
  * reader that is early finds nothing and looks again under the lock.
  *
+ * A few entries on one line of a table that is there, the usual case, are set
+ * without a generator: set_one_line().
+ *
  * Differs from Linux: pud, pmd and pte are levels of one loop, as many as the
  * machine has; reads of upper entries charge instructions but no cache line,
  * since those lines change only when a table is added.
@@ -75,6 +78,7 @@ export class MmStruct {
   /** Known to the hypervisor as a tree of page tables. */
   pinned = false;
 
+  /** Frame of its root table. */
   declare readonly pgd: number;
 
   /**

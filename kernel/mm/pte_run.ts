@@ -6,7 +6,8 @@
  * taking it away, and eight at once cost the host an eighth. Between lines
  * others may run.
  *
- * The objects are filled in and passed to `pte_run()`; each thread has a set
+ * The objects are filled in and passed to `pte_run()`, or run at once by those
+ * who need not wait; each thread has a set
  * of its own, since another may run between the two. Kept plain: the fields are
  * parameters.
  */

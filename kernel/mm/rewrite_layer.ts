@@ -186,7 +186,7 @@ export class RewriteLayer extends AreaLayer<VmapArea> {
     return va !== null && (va.flags & VM_VM_AREA) !== 0 ? va.private : null;
   }
 
-  /** What need not wait is plain, from the block to the page table. */
+  /** Comes back at once, without a generator, if block and line of entries are at hand. */
   override vm_map_ram(
     t: Thread,
     pages: readonly Page[],
@@ -211,8 +211,12 @@ export class RewriteLayer extends AreaLayer<VmapArea> {
     if (count === 0 && !w.quirks.shortSize) {
       return t.op.ready.give(0) as Steps<number>;
     }
-    if (t.k.sanitizers !== null) return this.#take_watched(t, count);
-    return vb_alloc(t, w, this.#bytes(count), GFP_KERNEL);
+    t.k.sanitizers?.blockRequest(t, true);
+    const steps = vb_alloc(t, w, this.#bytes(count), GFP_KERNEL);
+    if (t.k.sanitizers === null) return steps;
+    if (steps !== t.op.ready) return this.#take_watched(t, steps);
+    t.k.sanitizers.blockRequest(t, false);
+    return steps;
   }
 
   *#take_area(t: Thread, count: number, node: number): Steps<number> {
@@ -231,9 +235,8 @@ export class RewriteLayer extends AreaLayer<VmapArea> {
     return typeof va === "number" ? va : va.va_start;
   }
 
-  *#take_watched(t: Thread, count: number): Steps<number> {
-    t.k.sanitizers!.blockRequest(t, true);
-    const addr = yield* vb_alloc(t, this.state, this.#bytes(count), GFP_KERNEL);
+  *#take_watched(t: Thread, taking: Steps<number>): Steps<number> {
+    const addr = yield* taking;
     t.k.sanitizers!.blockRequest(t, false);
     return addr;
   }

@@ -3,7 +3,7 @@
  */
 import { Cell } from "../../arch/hw/cell.ts";
 import { CacheLine } from "../../arch/hw/line.ts";
-import { ALIGN, roundup_pow_of_two } from "../lib/bitops.ts";
+import { ALIGN, is_power_of_2, roundup_pow_of_two } from "../lib/bitops.ts";
 import { ListHead } from "../lib/list.ts";
 import { RadixTreeRoot } from "../lib/radix_tree.ts";
 import { RbRoot } from "../lib/rbtree.ts";
@@ -46,8 +46,9 @@ export function vmap_bbmap_bits(
 export class RewriteState {
   // Fixed after init.
   declare readonly page_size: number;
-  /** 1 / page_size and 1 / VMAP_BLOCK_SIZE, exact where those are powers of two. */
+  /** 1 / page_size: exact. */
   declare readonly page_of_byte: number;
+  /** 1 / VMAP_BLOCK_SIZE; 0 = not exact, as that is no power of two. */
   declare readonly block_of_byte: number;
   declare readonly quirks: VmapQuirks;
   /** Addresses wrap here. */
@@ -111,7 +112,9 @@ export class RewriteState {
       this.quirks.oddBlockSize,
     );
     this.VMAP_BLOCK_SIZE = this.VMAP_BBMAP_BITS * this.page_size;
-    this.block_of_byte = 1 / this.VMAP_BLOCK_SIZE;
+    this.block_of_byte = is_power_of_2(this.VMAP_BBMAP_BITS)
+      ? 1 / this.VMAP_BLOCK_SIZE
+      : 0;
     this.block_base = this.mask(k.vmalloc.start, this.VMAP_BLOCK_SIZE);
     this.vmap_area_lock = new Spinlock(k, "vmap_area_lock");
     this.purge_lock = new Spinlock(k, "purge_lock");

@@ -104,6 +104,7 @@ export class VmallocState {
   #tokens_at = 0;
   #vm_cache: KmemCache<VmStruct> | null = null;
 
+  /** The kernel that it is part of. */
   declare readonly k: Kernel;
 
   /** Made by vmalloc_init(). */

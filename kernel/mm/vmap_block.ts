@@ -21,6 +21,10 @@
  * within a block (B3), dirty ranges flushed again by each vm_unmap_aliases()
  * (B7), the bitmap scan. Left out: the list of dirty blocks, which nothing ever
  * read (d086817dc0d), and the allocation of tree nodes.
+ *
+ * The usual cases are there twice: `..._at_hand()` is what the general function
+ * does if it need not wait for anybody, without a generator, operation for
+ * operation. tests/sections_test.ts holds them together.
  */
 import * as asm from "../../arch/asm.ts";
 import type { Steps } from "../../arch/asm.ts";
@@ -63,6 +67,7 @@ const {
   ksym,
   leave,
   may_run_section,
+  others_first,
   read_line,
   read_line_now,
   touch_read,
@@ -183,7 +188,7 @@ export class VmapBlock extends SlabObject {
 /** Number of the block that `addr` lies in. */
 export function addr_to_vb_idx(w: RewriteState, addr: number): number {
   const offset = addr - w.block_base;
-  return w.quirks.oddBlockSize
+  return w.block_of_byte === 0
     ? Math.floor(offset / w.VMAP_BLOCK_SIZE)
     : Math.floor(offset * w.block_of_byte);
 }
@@ -286,6 +291,8 @@ export function vb_alloc(
  * The usual case of {@linkcode vb_alloc}, in a section: the newest block has
  * room, which this does not use up.
  *
+ * Leaves the caller's frame if it was.
+ *
  * @returns The address; 0 = another case, and nothing has been done.
  */
 function vb_alloc_at_hand(t: Thread, w: RewriteState, order: number): number {
@@ -307,26 +314,22 @@ function vb_alloc_at_hand(t: Thread, w: RewriteState, order: number): number {
   return vb.va.va_start + pos * w.page_size;
 }
 
-/** Whether the last `2 ** order` pages of `vb` are free, so that a search must find some. */
+/** Whether the last `2 ** order` pages of `vb`, aligned, are free, so that a search must find some. */
 function ends_free(w: RewriteState, vb: VmapBlock, order: number): boolean {
-  const bits = w.VMAP_BBMAP_BITS;
+  const last = ((w.VMAP_BBMAP_BITS >>> order) - 1) << order;
+  const end = last + (1 << order);
   return !w.quirks.oddBlockSize &&
-    find_next_bit(vb.alloc_map, bits, bits - (1 << order)) === bits;
+    find_next_bit(vb.alloc_map, end, last) === end;
 }
 
-/** Whether no section may begin because others come first. */
-function out_of_room(t: Thread): boolean {
-  return t.op.hasSections && !t.op.mayRunAhead();
-}
-
-/** {@linkcode vb_alloc} in general, from its frame. */
+/** {@linkcode vb_alloc} in general. Called in its frame, which this leaves. */
 function* vb_alloc_waiting(
   t: Thread,
   w: RewriteState,
   order: number,
   gfp: number,
 ): Steps<number | Errno> {
-  if (out_of_room(t)) {
+  if (others_first(t)) {
     yield* turn(t);
     const addr = vb_alloc_at_hand(t, w, order);
     if (addr > 0) return addr;
@@ -460,7 +463,8 @@ export function vb_free(
 }
 
 /**
- * The usual case of {@linkcode vb_free}, in a section: the block stays.
+ * The usual case of {@linkcode vb_free}, in a section: the block stays. Leaves
+ * the caller's frame if it was.
  *
  * @returns Whether it was; `false` = nothing has been done.
  */
@@ -489,7 +493,7 @@ function vb_free_at_hand(
   return true;
 }
 
-/** {@linkcode vb_free} in general, from its frame. */
+/** {@linkcode vb_free} in general. Called in its frame, which this leaves. */
 function* vb_free_waiting(
   t: Thread,
   w: RewriteState,
@@ -499,7 +503,7 @@ function* vb_free_waiting(
   first: number,
   order: number,
 ): Steps {
-  if (out_of_room(t)) {
+  if (others_first(t)) {
     yield* turn(t);
     if (vb_free_at_hand(t, w, idx, first, order)) return;
   }

@@ -193,6 +193,7 @@ export interface VmapRange {
 export abstract class AreaLayer<A extends VmapRange> implements VmapLayer {
   abstract readonly name: string;
 
+  /** The kernel that it is part of. */
   declare readonly k: Kernel;
 
   /** Made by the factory that `vmap=` names, before anything of the layer runs. */
