@@ -15,6 +15,7 @@ import { CacheLine } from "../hw/line.ts";
 import { TICKET_SHIFT } from "../op.ts";
 import { bareMachine, startOn } from "../testing.ts";
 import { SymbolCycles } from "./cycles.ts";
+import { DONE } from "./ready.ts";
 import { SYM_UNKNOWN } from "./symbol.ts";
 
 Deno.test("SymbolCycles adds up what is booked, whatever its size", () => {
@@ -49,6 +50,7 @@ Deno.test("each cycle is charged to the call in which it was spent", () => {
     charge_cycles(t, 1);
     leave(t);
     seen.push(engine.cyclesBySym[inner], engine.cyclesBySym[outer]);
+    yield* DONE;
   });
   machine.engine.run();
   assertEquals(seen, [10, 100, 10, 101]);
@@ -95,6 +97,7 @@ Deno.test("a clock goes on exactly beyond 2^31 cycles, in one charge or in many"
     for (let i = 0; i < 5; i++) charge_cycles(t, 2 ** 30 - 1); // no turn in between
     leave(t);
     clock = t.cpu.clock;
+    yield* DONE;
   });
   machine.engine.run();
   const want = 5e9 + 5 * (2 ** 30 - 1);
