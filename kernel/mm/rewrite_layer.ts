@@ -42,7 +42,8 @@ import {
   VM_VM_AREA,
   VmapArea,
 } from "./vmap_area.ts";
-import * as vmap_block from "./vmap_block.ts";
+import * as alloc from "./vb_alloc.ts";
+import * as free from "./vb_free.ts";
 import type { VmapBlock } from "./vmap_block.ts";
 import { AreaLayer, check_areas, type LayerCounters } from "./vmap_layer.ts";
 import { lazy_limit } from "./vmap_purge.ts";
@@ -53,7 +54,8 @@ const { charge, enter, ksym, leave, load, store } = asm;
 const { BUG_ON } = bug;
 const { IS_ERR_VALUE } = errno;
 const { vmap_page_range } = pgtable;
-const { vb_alloc, vb_free } = vmap_block;
+const { vb_alloc } = alloc;
+const { vb_free } = free;
 
 const VM_MAP_RAM = ksym("vm_map_ram");
 const VM_UNMAP_RAM = ksym("vm_unmap_ram");
