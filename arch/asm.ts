@@ -11,9 +11,11 @@
  * What need not wait, a data access that may run ahead or a free lock in one's
  * turn, happens in the call already; anything else becomes an operation of
  * op.ts. Functions called `..._now` are the first alone, for sections: see
- * {@linkcode may_run_section}. A context has one operation under way at a time: starting a second one
- * is a missing `yield*` and throws. Under a policy that asks at every operation,
- * as schedule explorers do, none happens in the call, so every missing `yield*`
+ * {@linkcode may_run_section}.
+ *
+ * A context has one operation under way at a time: starting a second one is a
+ * missing `yield*` and throws. Under a policy that asks at every operation, as
+ * schedule explorers do, none happens in the call, so every missing `yield*`
  * shows there.
  */
 import { DONE } from "./sim/ready.ts";
