@@ -111,7 +111,7 @@ export function charge(t: MachineContext, instructions: number): void {
  */
 export function charge_cycles(t: MachineContext, cycles: number): void {
   if (cycles < LONG_CYCLES) t.spend(cycles);
-  else t.machine.engine.advance(t, cycles);
+  else t.cpu.pass(cycles);
 }
 
 /**
@@ -301,27 +301,29 @@ export function atomic_add_unless(
 
 /** Takes a ticket of `lock` and spins until it is up. */
 export function ticket_lock(t: MachineContext, lock: TicketLock): Steps<void> {
-  const { cpu } = t;
-  // Its turn already, and no wait.
-  if (
-    ticket_is_free(lock) && cpu.ran < (lock.local ? cpu.roomAhead : cpu.room)
-  ) {
+  if (ticket_is_free(lock.slock.value) && is_turn_of(t, lock)) {
     ticket_lock_now(t, lock);
     return AT_ONCE;
   }
-  return t.op.begin(
-    Kind.TICKET_LOCK,
-    lock.slock as Cell<unknown>,
-    null,
-    lock,
-    0,
-  );
+  return begin_on(t, Kind.TICKET_LOCK, lock);
 }
 
-/** Whether nobody holds `lock` or waits for it: a look that costs nothing. Plain. */
-export function ticket_is_free(lock: TicketLock): boolean {
-  const word = lock.slock.value;
+/** Whether nobody holds a lock with this word, or waits for it. Plain. */
+export function ticket_is_free(word: number): boolean {
   return (word >>> SHIFT) === (word & OWNER_MASK);
+}
+
+/** Whether `t` may touch `lock` at once: in its turn, or ahead of it if that is allowed. */
+function is_turn_of({ cpu }: MachineContext, lock: TicketLock): boolean {
+  return cpu.ran < (lock.local ? cpu.roomAhead : cpu.room);
+}
+
+function begin_on(
+  t: MachineContext,
+  kind: number,
+  lock: TicketLock,
+): Steps<void> {
+  return t.op.begin(kind, lock.slock as Cell<unknown>, null, lock, 0);
 }
 
 /** {@linkcode ticket_lock} of a free lock in a section; see {@linkcode may_run_section}. Plain. */
@@ -338,20 +340,13 @@ export function ticket_unlock(
   t: MachineContext,
   lock: TicketLock,
 ): Steps<void> {
-  const { cpu } = t;
   // In its turn, not ahead of it: others may still ask while it is held, and
   // what they then spin and steal is most of a short lock's cost.
-  if (cpu.ran < (lock.local ? cpu.roomAhead : cpu.room)) {
+  if (is_turn_of(t, lock)) {
     ticket_unlock_now(t, lock);
     return AT_ONCE;
   }
-  return t.op.begin(
-    Kind.TICKET_UNLOCK,
-    lock.slock as Cell<unknown>,
-    null,
-    lock,
-    0,
-  );
+  return begin_on(t, Kind.TICKET_UNLOCK, lock);
 }
 
 /** {@linkcode ticket_unlock} in a section; see {@linkcode may_run_section}. Plain. */

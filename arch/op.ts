@@ -274,7 +274,7 @@ export class Op implements PendingOp {
         result.value = undefined;
         break;
       case Kind.IPI:
-        machine.sendIpi(cpu, this.#a as number, this.#b as number);
+        machine.sendIpi(this.context, this.#a as number, this.#b as number);
         result.value = undefined;
         break;
       case Kind.CLOCK:

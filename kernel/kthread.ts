@@ -294,14 +294,14 @@ export function* kthread_join(t: Thread, p: Thread): Steps<unknown> {
 
 /**
  * Lets `p` begin with Linux's kthread(), in three pieces: its start, `fn`, and its
- * end, one after the other (`Context.then`).
+ * end, one after the other (`Context.afterwards`).
  */
 function begin_with_kthread(p: Thread, fn: ThreadFunction): void {
   p.gen = kthread_start(p)[Symbol.iterator]();
-  p.then = () => {
+  p.afterwards = () => {
     // As in Linux: one that is stopped before it ever ran does not run.
     if (p.should_stop) return kthread_end(p, undefined);
-    p.then = (result) => kthread_end(p, result);
+    p.afterwards = (result) => kthread_end(p, result);
     return fn(p)[Symbol.iterator]();
   };
 }
@@ -314,7 +314,7 @@ function* kthread_start(t: Thread): Steps {
 }
 
 function kthread_end(t: Thread, result: unknown): StepIterator {
-  t.then = null;
+  t.afterwards = null;
   t.exit_code = result;
   return do_exit(t)[Symbol.iterator]();
 }

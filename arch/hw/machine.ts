@@ -138,10 +138,15 @@ export class Machine {
     return Math.round(ns * this.spec.clockHz / 1e9);
   }
 
-  /** Sends `vector` to one CPU or to a mask of them with one register write. */
-  sendIpi(cpu: Cpu, target: number | readonly number[], vector: number): void {
-    const ipi = this.spec.ipi;
-    this.engine.advanceTo(cpu, cpu.clock + ipi.sendCycles);
+  /** `t` sends `vector` to one CPU or to a mask of them with one register write. */
+  sendIpi(
+    t: MachineContext,
+    target: number | readonly number[],
+    vector: number,
+  ): void {
+    const { cpu } = t;
+    const { ipi } = this.spec;
+    t.spend(ipi.sendCycles);
     const at = cpu.clock + ipi.deliverCycles;
     const targets = typeof target === "number" ? [target] : target;
     for (const id of targets) {

@@ -60,7 +60,7 @@ export class Context {
    *
    * @internal
    */
-  then: ((result: unknown) => StepIterator) | null = null;
+  afterwards: ((result: unknown) => StepIterator) | null = null;
   /** The context this one interrupted. */
   below: Context | null = null;
   /**

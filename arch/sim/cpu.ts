@@ -142,9 +142,8 @@ export class Cpu {
   }
   set clock(at: number) {
     this.settle();
+    this.rebase();
     this.#times[BASE] = at;
-    this.ran = 0;
-    this.#booked = 0;
     this.#makeRoom();
   }
 
@@ -178,13 +177,13 @@ export class Cpu {
   }
 
   /**
-   * Lets `cycles` pass in the innermost call. Between turns only: a CPU that runs
-   * spends them ({@linkcode ran}).
+   * Lets any number of cycles pass in the innermost call: waits, and charges that
+   * are too long to be spent ({@linkcode ran}).
    *
    * @internal
    */
-  wait(cycles: number): void {
-    this.#times[BASE] += cycles;
+  pass(cycles: number): void {
+    this.clock += cycles;
     const t = this.top!;
     this.#spent.addLong(t.stack[t.depth - 1], cycles);
   }

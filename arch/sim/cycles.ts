@@ -12,9 +12,9 @@ export const ZERO_CYCLES = -0;
 const CARRY = 2 ** 30;
 
 /**
- * Cycles charged to each symbol of one machine. What is booked goes to small integers first: the
- * host adds those without a conversion. Calls begin and end some twenty times in
- * one map, touch and unmap.
+ * Cycles charged to each symbol of one machine. What is booked goes to small
+ * integers first: the host adds those without a conversion. Calls begin and end
+ * some twenty times in one map, touch and unmap.
  */
 export class SymbolCycles {
   readonly #low = new Int32Array(MAX_SYMBOLS);

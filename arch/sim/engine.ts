@@ -237,27 +237,6 @@ export class Engine {
   }
 
   /**
-   * Charges `cycles` to what `t` executes.
-   *
-   * Plain: the clock moves, nobody else runs.
-   *
-   * @internal
-   */
-  advance(t: Context, cycles: number): void {
-    t.cpu.clock += cycles;
-    this.spent.addLong(t.stack[t.depth - 1], cycles);
-  }
-
-  /**
-   * Moves `cpu` forward to `at`, charging what it spins or idles in.
-   *
-   * @internal
-   */
-  advanceTo(cpu: Cpu, at: number): void {
-    if (at > cpu.clock) this.advance(cpu.top!, at - cpu.clock);
-  }
-
-  /**
    * Parks the running `cpu` on `place` until {@linkcode wake} or an interrupt.
    *
    * @internal
@@ -355,8 +334,8 @@ export class Engine {
     this.resumes++;
     const t = cpu.top!;
     let step = t.gen!.next();
-    while (step.done && t.then !== null) {
-      t.gen = t.then(step.value);
+    while (step.done && t.afterwards !== null) {
+      t.gen = t.afterwards(step.value);
       step = t.gen.next();
     }
     cpu.settle();
@@ -375,7 +354,7 @@ export class Engine {
     const irqAt = cpu.irqsOn ? cpu.nextIrqAt : Infinity;
     const at = cpu.wakeAt < irqAt ? cpu.wakeAt : irqAt;
     const { clock } = cpu;
-    if (at > clock) cpu.wait(at - clock);
+    if (at > clock) cpu.pass(at - clock);
     if (cpu.clock - cpu.waitingSince > this.lockupCycles) {
       throw new Deadlock(`soft lockup on CPU ${cpu.id}`, this.#waiting());
     }
@@ -396,8 +375,7 @@ export class Engine {
 
   #leaveHalt(cpu: Cpu): void {
     const { clock } = cpu;
-    const slept = cpu.nextIrqAt > clock ? cpu.nextIrqAt - clock : 0;
-    cpu.wait(slept + this.wakeCycles);
+    cpu.pass(later(cpu.nextIrqAt, clock) - clock + this.wakeCycles);
     cpu.state = CpuState.RUNNING;
   }
 

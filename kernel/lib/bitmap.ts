@@ -250,8 +250,13 @@ export function bitmap_empty(src: Uint32Array, nbits: number): boolean {
   return find_next(src, nbits, 0, 0) >= nbits;
 }
 
-/** Regions of a higher order are larger than any bitmap, and than a shift can say. */
+/** The highest order whose region a shift can say; bitmaps are smaller. */
 const MAX_ORDER = 30;
+
+/** Bits of a region: a shift is fast, a power is right for every order. */
+function region_bits(order: number): number {
+  return order <= MAX_ORDER ? 1 << order : 2 ** order;
+}
 
 /** Starts of the aligned regions inside one word, for orders 0 to 4. */
 function region_starts(order: number): number {
@@ -328,7 +333,7 @@ export function bitmap_find_free_region(
   const pos = order < 5
     ? find_small_region(bitmap, bits, order, from)
     : find_large_region(bitmap, bits, order, from);
-  const size = 1 << order;
+  const size = region_bits(order);
   if (pos + size > bits) return err(ENOMEM); // regions only lie further up: none fits
   bitmap_set(bitmap, pos, size);
   return pos;
@@ -353,7 +358,7 @@ export function region_scan_steps(pos: number, order: number): number {
  *
  * @param bitmap The bitmap.
  * @param pos First bit, a multiple of `2 ** order`.
- * @param order The region has `2 ** order` bits; at most 30.
+ * @param order The region has `2 ** order` bits.
  * @returns 0, or -EBUSY when one of its bits is set: then nothing changes.
  */
 export function bitmap_allocate_region(
@@ -361,7 +366,7 @@ export function bitmap_allocate_region(
   pos: number,
   order: number,
 ): 0 | Errno {
-  const end = pos + (1 << order);
+  const end = pos + region_bits(order);
   if (find_next(bitmap, end, pos, 0) < end) return err(EBUSY);
   bitmap_set(bitmap, pos, end - pos);
   return 0;
@@ -379,5 +384,5 @@ export function bitmap_release_region(
   pos: number,
   order: number,
 ): void {
-  bitmap_clear(bitmap, pos, 1 << order);
+  bitmap_clear(bitmap, pos, region_bits(order));
 }

@@ -50,7 +50,6 @@ const _SPIN_LOCK_IRQSAVE = ksym("_spin_lock_irqsave");
 const _SPIN_UNLOCK = ksym("_spin_unlock");
 const _SPIN_UNLOCK_IRQRESTORE = ksym("_spin_unlock_irqrestore");
 const TICKET_SHIFT = 16;
-const OWNER_MASK = 0xffff;
 
 /** Options of {@linkcode Spinlock}. */
 export interface SpinlockOptions {
@@ -234,7 +233,7 @@ export function spin_unlock_now(t: Thread, lock: Spinlock): void {
 
 /** Whether {@linkcode spin_lock_now} may take `lock`. */
 export function may_lock_now(lock: Spinlock): boolean {
-  return lock.local && lock.tickets && ticket_is_free(lock);
+  return lock.local && lock.tickets && ticket_is_free(lock.slock.value);
 }
 
 function* test_and_set_lock(t: Thread, lock: Spinlock): Steps {
@@ -288,7 +287,7 @@ function* trylock(t: Thread, lock: Spinlock): Steps<boolean> {
   // Nobody can come between: the engine orders this look and the take as one
   // cmpxchg, which fails if the word has changed since.
   const seen = yield* READ_ONCE(t, lock.slock);
-  if ((seen >>> TICKET_SHIFT) !== (seen & OWNER_MASK)) return false;
+  if (!ticket_is_free(seen)) return false;
   const taken = (seen + (1 << TICKET_SHIFT)) | 0;
   return (yield* cmpxchg(t, lock.slock, seen, taken)) === seen;
 }

@@ -302,7 +302,8 @@ export class RewriteLayer extends AreaLayer<VmapArea> {
   override vm_unmap_ram(t: Thread, addr: number, count: number): Steps {
     enter(t, VM_UNMAP_RAM);
     charge(t, 14);
-    const { start, end, page_size } = t.k.vmalloc;
+    const { start, end } = t.k.vmalloc;
+    const page = addr * this.state.page_of_byte;
     BUG_ON(t, addr === 0, "vm_unmap_ram of NULL");
     BUG_ON(
       t,
@@ -311,7 +312,7 @@ export class RewriteLayer extends AreaLayer<VmapArea> {
     );
     BUG_ON(
       t,
-      (addr & (page_size - 1)) !== 0,
+      Math.floor(page) !== page,
       "vm_unmap_ram of a misaligned address",
     );
     leave(t);

@@ -187,6 +187,18 @@ Deno.test("kthread_stop() hands over what the thread returned", () => {
   assertEquals(k.sched.threads.size, 0);
 });
 
+Deno.test("a thread, not yet ended, is no thenable to a Promise", () => {
+  const { result } = runKernel({ cpus: 1 }, function* (t) {
+    const p = yield* kthread_create(t, function* () {
+      yield* [];
+    }, "never ran");
+    const thenable = "then" in p;
+    yield* kthread_stop(t, p);
+    return thenable;
+  });
+  assertEquals(result, false);
+});
+
 Deno.test("sleeping with preemption off is a bug", () => {
   const error = assertThrows(() =>
     runKernel({ cpus: 1 }, function* (t) {
