@@ -195,7 +195,8 @@ export {
 export { Cell, type Holder } from "./arch/hw/cell.ts";
 export { CacheLine } from "./arch/hw/line.ts";
 export { Context } from "./arch/sim/context.ts";
-export { Cpu, type ParkingPlace } from "./arch/sim/cpu.ts";
+export { Cpu } from "./arch/sim/cpu.ts";
+export type { ParkedList, ParkingPlace } from "./arch/sim/waiters.ts";
 export {
   Engine,
   type EngineOptions,

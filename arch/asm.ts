@@ -22,11 +22,11 @@ import { DONE } from "./sim/ready.ts";
 import type { Steps } from "./sim/steps.ts";
 import type { Cell } from "./hw/cell.ts";
 import type { CacheLine } from "./hw/line.ts";
+import { TICKET_MASK } from "./hw/spinners.ts";
 import {
   type MachineContext,
   OpKind,
   type PteRun,
-  TICKET_MASK,
   TICKET_SHIFT,
   type TicketLock,
 } from "./op.ts";
@@ -150,6 +150,13 @@ export function load<T>(t: MachineContext, cell: Cell<T>): Steps<T> {
  */
 export function READ_ONCE<T>(t: MachineContext, cell: Cell<T>): Steps<T> {
   return t.op.begin(Kind.READ_ONCE, cell as Cell<unknown>, null, 0, 0);
+}
+
+/** {@linkcode READ_ONCE} in a section; see {@linkcode may_run_section}. Plain. */
+export function READ_ONCE_now(t: MachineContext, cell: Cell<number>): number {
+  t.op.load(t.cpu, cell as Cell<unknown>);
+  t.op.report(Kind.READ_ONCE, cell, cell.value);
+  return cell.value;
 }
 
 /**
@@ -508,6 +515,17 @@ export function* send_ipi_mask(
 /** Reads the clock source. @returns Virtual time, cycles. */
 export function read_clocksource(t: MachineContext): Steps<number> {
   return t.op.begin(Kind.CLOCK, null, null, 0, 0);
+}
+
+/**
+ * {@linkcode read_clocksource} in a section, of a clock that every CPU has to
+ * itself; see {@linkcode may_run_section}. Plain.
+ */
+export function read_clocksource_now(t: MachineContext): number {
+  t.spend(t.machine.readClock(t.cpu));
+  const now = t.cpu.clock;
+  t.op.report(Kind.CLOCK, 0, now);
+  return now;
 }
 
 /**

@@ -19,6 +19,7 @@ import type { Steps } from "./sim/steps.ts";
 import type { Cell } from "./hw/cell.ts";
 import type { CacheLine, Coherence } from "./hw/line.ts";
 import type { Machine } from "./hw/machine.ts";
+import { TICKET_MASK } from "./hw/spinners.ts";
 
 /** Kinds of operation, as observers see them. */
 export const OpKind = {
@@ -55,7 +56,7 @@ const KIND_NAMES = Object.keys(OpKind);
 // Constants of this module: see docs/ARCHITECTURE.md, "What V8 likes".
 const Kind = OpKind;
 const SHIFT = 16;
-const OWNER_MASK = 0xffff;
+const OWNER_MASK = TICKET_MASK;
 
 const enum OpState {
   IDLE,
@@ -67,8 +68,6 @@ const enum OpState {
 
 /** A ticket lock's word: next ticket in the high half, owner's in the low. */
 export const TICKET_SHIFT = SHIFT;
-/** The owner's half. */
-export const TICKET_MASK = OWNER_MASK;
 
 const YIELD: IteratorResult<void, unknown> = { done: false, value: undefined };
 
@@ -183,14 +182,9 @@ export class Op implements PendingOp {
     const result = this.#result;
     switch (this.#kind) {
       case Kind.LOAD:
-      case Kind.READ_ONCE: {
-        const cell = this.#cell!;
-        this.#loads++;
-        this.#spinLine = this.#loads === 1 ? cell.line : null;
-        this.#spend(machine.coherence.read(cpu, cell.line));
-        result.value = cell.value;
+      case Kind.READ_ONCE:
+        result.value = this.load(cpu, this.#cell!);
         break;
-      }
       case Kind.STORE:
       case Kind.WRITE_ONCE:
         this.#write(cpu, this.#cell!, this.#a);
@@ -222,9 +216,11 @@ export class Op implements PendingOp {
       }
       case Kind.TICKET_LOCK:
         if (!this.#ticketLock(cpu)) return false;
+        result.value = this.#cell!.value;
         break;
       case Kind.TICKET_UNLOCK:
         this.ticketUnlock(cpu, this.#a as TicketLock);
+        result.value = 0;
         break;
       case Kind.SPIN: {
         const cell = this.#cell as Cell<number>;
@@ -315,6 +311,18 @@ export class Op implements PendingOp {
     return true;
   }
 
+  /** Whether it is parked and not done. */
+  get waiting(): boolean {
+    return this.#state === OpState.PARKED;
+  }
+
+  takeUp(): void {
+    const { cpu } = this.context;
+    if (this.#kind === Kind.TICKET_LOCK) this.#watch(cpu);
+    else this.machine.spinners.remove(cpu);
+    this.machine.engine.pause(cpu);
+  }
+
   /** Tells the observer of an operation that has been performed. */
   report(kind: number, place: unknown, value: number): void {
     const { observer } = this.#engine;
@@ -327,6 +335,14 @@ export class Op implements PendingOp {
   mayRunAhead(): boolean {
     const cpu = this.context.cpu;
     return cpu.ran < cpu.roomAhead;
+  }
+
+  /** A load. */
+  load(cpu: Cpu, { line, value }: Cell<unknown>): unknown {
+    this.#loads++;
+    this.#spinLine = this.#loads === 1 ? line : null;
+    this.#spend(this.machine.coherence.read(cpu, line));
+    return value;
   }
 
   /** `ticket_lock()`'s `xadd`. */
@@ -358,10 +374,18 @@ export class Op implements PendingOp {
       this.takeTicket(cpu, cell);
     }
     if ((cell.value & OWNER_MASK) !== this.#c - 1) {
-      return this.#park(cpu, cell.line);
+      this.#park(cpu, cell.line);
+      this.#watch(cpu);
+      return false;
     }
     (this.#a as TicketLock).taken(this.context, contended);
     return true;
+  }
+
+  /** Says what `cpu`, parked, waits for: its ticket. */
+  #watch(cpu: Cpu): void {
+    const cell = this.#cell as Cell<number>;
+    this.machine.spinners.add(cpu, cell, this.#c - 1);
   }
 
   /** One move of `spin_cmpxchg()`. */
@@ -406,7 +430,7 @@ export class Op implements PendingOp {
     this.context.spend(this.context.coherence.write(cpu, line));
     cell.value = value;
     const { waiters } = line;
-    if (waiters !== null && waiters.length > 0) {
+    if (waiters !== null && waiters.first >= 0) {
       this.machine.engine.wake(line, cpu.clock);
     }
   }
@@ -420,6 +444,7 @@ export class Op implements PendingOp {
   #pause(cpu: Cpu): false {
     if (this.#state !== OpState.PARKED) this.#waitingSince = cpu.clock;
     cpu.waitingSince = this.#waitingSince;
+    this.machine.spinners.remove(cpu);
     this.machine.engine.pause(cpu);
     return false;
   }
@@ -428,6 +453,7 @@ export class Op implements PendingOp {
     if (this.#state !== OpState.PARKED) this.#waitingSince = cpu.clock;
     cpu.waitingSince = this.#waitingSince;
     this.machine.engine.park(cpu, line);
+    this.machine.spinners.remove(cpu);
     return false;
   }
 }

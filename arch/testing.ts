@@ -24,6 +24,7 @@ export function bareMachine(
   );
   const interrupts: InterruptHandler = {
     context: (cpu) => new MachineContext(machine, `irq/${cpu.id}`, true),
+    ended: () => {},
     start: (t, vector) => onIrq(t as MachineContext, vector)[Symbol.iterator](),
   };
   machine.engine.interrupts = interrupts;

@@ -82,6 +82,9 @@ function entries(): Sym[] {
 /** Interrupts of one kernel; the engine's handler. */
 export class IrqState implements InterruptHandler {
   readonly #counts: Uint32Array;
+  readonly #free: Thread[] = [];
+  readonly #freeOf: Thread[][] = [];
+  readonly #names: string[] = [];
   /**
    * Cycles that handlers of interrupts from other CPUs have taken, by number of
    * the symbol that they came upon: for profile.ts. ia64 only.
@@ -93,9 +96,20 @@ export class IrqState implements InterruptHandler {
   }
 
   context(cpu: Cpu): Context {
-    const t = new Thread(this.k, `irq/${cpu.id}`, true);
-    t.cpu = cpu;
+    const t = this.#freeFor(cpu).pop() ?? new Thread(this.k, "irq", true);
+    t.name = this.#names[cpu.id] ??= `irq/${cpu.id}`;
     return t;
+  }
+
+  ended(cpu: Cpu, t: Context): void {
+    this.#freeFor(cpu).push(t as Thread);
+  }
+
+  /** Free contexts: everybody's, so that few are in use; a CPU's own for sanitizers, which know a thread by it. */
+  #freeFor(cpu: Cpu): Thread[] {
+    return this.k.sanitizers === null
+      ? this.#free
+      : this.#freeOf[cpu.id] ??= [];
   }
 
   start(context: Context, vector: number): StepIterator {

@@ -12,7 +12,12 @@ Deno.test("oopsOf() says what each CPU of a deadlock waits for", () => {
   const t = new Context("test/1", false);
   t.cpu = cpu;
   enter(t, ksym("_spin_lock"));
-  t.op = { retry: () => false, describe: () => "load of a.lock" };
+  t.op = {
+    waiting: true,
+    retry: () => false,
+    takeUp: () => {},
+    describe: () => "load of a.lock",
+  };
   cpu.top = t;
   cpu.clock = 2000;
   const report = oopsOf(new Deadlock("deadlock: x", [idle, cpu]), 1e9, 7);

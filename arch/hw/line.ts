@@ -16,10 +16,11 @@
  * invalidations go out to one sharer after another; capacity. A line stays where it was used last; what the kernel's
  * vmap layer touches fits a second-level cache of 512 KiB.
  */
-import type { Cpu, ParkingPlace } from "../sim/cpu.ts";
+import type { Cpu } from "../sim/cpu.ts";
 import { ZERO_CYCLES } from "../sim/cycles.ts";
 import type { Engine } from "../sim/engine.ts";
 import { Rng } from "../sim/random.ts";
+import type { ParkedList, ParkingPlace } from "../sim/waiters.ts";
 import type { MachineSpec } from "./spec.ts";
 
 /** No CPU has the line. */
@@ -51,7 +52,7 @@ export class CacheLine implements ParkingPlace {
   sharerSocket: number = NOBODY;
   /** Until then the line's home serves an earlier request, cycles. */
   busyUntil: number = ZERO_CYCLES;
-  waiters: Cpu[] | null = null;
+  waiters: ParkedList | null = null;
 
   /** NUMA node of its memory. */
   declare readonly node: number;
@@ -73,6 +74,9 @@ export class Coherence {
   /** Between two copies of a shared line from its home; -1 = the owner gives them. */
   readonly #homeBusy: number = 0;
   readonly #words: number = 0;
+  /** By CPU. */
+  readonly #sockets: Int32Array;
+  readonly #nodes: Int32Array;
   readonly #jitter: number = 0;
   readonly #rng: Rng;
 
@@ -89,13 +93,14 @@ export class Coherence {
     this.#memoryRemote = spec.cache.memoryRemoteCycles;
     this.#queuedShare = spec.cache.queuedShare;
     this.#homeBusy = spec.cache.homeBusyCycles ?? -1;
+    this.#sockets = Int32Array.from(engine.cpus, ({ socket }) => socket);
+    this.#nodes = Int32Array.from(engine.cpus, ({ node }) => node);
     this.#words = Math.ceil(engine.cpus.length / 32);
   }
 
   /** Whether `cpu` has a copy of `line`: nobody has written it since it was read. */
   has(cpu: Cpu, line: CacheLine): boolean {
-    return line.owner === cpu.id ||
-      (line.nrSharers > 0 && isSharer(line, cpu.id));
+    return hasCopy(cpu.id, line);
   }
 
   /**
@@ -105,20 +110,30 @@ export class Coherence {
    * the host passes around without allocating.
    */
   read(cpu: Cpu, line: CacheLine): number {
-    const id = cpu.id;
-    if (line.owner === id) return this.#hit;
-    if (line.nrSharers > 0 && isSharer(line, id)) return this.#hit;
+    return hasCopy(cpu.id, line)
+      ? this.#hit
+      : this.#fetch(cpu.id, line, cpu.clock);
+  }
+
+  /** {@linkcode read} of CPU number `id` at the time `now`, to which its clock has yet to come. */
+  readAt(id: number, line: CacheLine, now: number): number {
+    return hasCopy(id, line) ? this.#hit : this.#fetch(id, line, now);
+  }
+
+  /** CPU `id` gets the copy of `line` that it has not. @returns How long that takes, cycles. */
+  #fetch(id: number, line: CacheLine, now: number): number {
     const done = this.#homeBusy >= 0 && line.nrSharers > 0
-      ? this.#copyFromHome(cpu, line)
-      : this.#transfer(cpu, line, this.#distance(cpu, line));
+      ? this.#copyFromHome(id, line, now)
+      : this.#transfer(now, line, this.#distance(id, line));
     if (line.owner === NOBODY) {
       line.owner = id;
       return done;
     }
     line.sharers ??= new Uint32Array(this.#words);
     line.sharers[id >> 5] |= 1 << (id & 31);
-    line.sharerSocket = line.nrSharers === 0 || line.sharerSocket === cpu.socket
-      ? cpu.socket
+    const socket = this.#sockets[id];
+    line.sharerSocket = line.nrSharers === 0 || line.sharerSocket === socket
+      ? socket
       : SEVERAL;
     line.nrSharers++;
     return done;
@@ -131,44 +146,49 @@ export class Coherence {
       line.busyUntil = cpu.clock + this.#hit; // may lie ahead of others' clocks
       return this.#hit;
     }
-    let latency = line.owner === id ? 0 : this.#distance(cpu, line);
+    let latency = line.owner === id ? 0 : this.#distance(id, line);
     if (line.nrSharers > 0) {
       const others = line.sharerSocket === cpu.socket
         ? this.#sameSocket
         : this.#otherSocket;
       if (others > latency) latency = others;
-      line.sharers!.fill(0);
+      forget(line.sharers!);
       line.nrSharers = 0;
     }
     line.owner = id;
-    return this.#transfer(cpu, line, latency);
+    return this.#transfer(cpu.clock, line, latency);
   }
 
   /** Latency to whoever supplies the line to `cpu`. */
-  #distance(cpu: Cpu, line: CacheLine): number {
+  #distance(id: number, line: CacheLine): number {
     if (line.owner === NOBODY) {
-      return line.node === cpu.node ? this.#memoryLocal : this.#memoryRemote;
+      return this.#memory(id, line);
     }
-    return this.engine.cpus[line.owner].socket === cpu.socket
+    return this.#sockets[line.owner] === this.#sockets[id]
       ? this.#sameSocket
       : this.#otherSocket;
+  }
+
+  /** Latency from memory to CPU `id`. */
+  #memory(id: number, line: CacheLine): number {
+    return line.node === this.#nodes[id]
+      ? this.#memoryLocal
+      : this.#memoryRemote;
   }
 
   /**
    * A copy of a shared line, from its home's memory: behind what is under way,
    * but no longer in others' way than the home takes to send it.
    */
-  #copyFromHome(cpu: Cpu, line: CacheLine): number {
-    const latency = line.node === cpu.node
-      ? this.#memoryLocal
-      : this.#memoryRemote;
+  #copyFromHome(id: number, line: CacheLine, now: number): number {
+    const latency = this.#memory(id, line);
     const back = (latency * this.#queuedShare + 0.5) | 0;
-    const alone = cpu.clock + latency;
+    const alone = now + latency;
     const queued = line.busyUntil + back;
     const done = alone > queued ? alone : queued;
     line.busyUntil = done - back + this.#homeBusy;
     const late = this.#late();
-    return (done + late - cpu.clock) | 0;
+    return (done + late - now) | 0;
   }
 
   /** How much later than usual a line arrives, cycles: up to the machine's jitter. */
@@ -180,13 +200,23 @@ export class Coherence {
   }
 
   /** Queues behind the request under way. @returns Cycles until it is served. */
-  #transfer(cpu: Cpu, line: CacheLine, latency: number): number {
-    const alone = cpu.clock + latency;
+  #transfer(now: number, line: CacheLine, latency: number): number {
+    const alone = now + latency;
     const queued = line.busyUntil + ((latency * this.#queuedShare + 0.5) | 0);
     const late = this.#late();
     line.busyUntil = (alone > queued ? alone : queued) + late;
-    return (line.busyUntil - cpu.clock) | 0;
+    return (line.busyUntil - now) | 0;
   }
+}
+
+/** Whether CPU `id` has a copy of `line`. */
+function hasCopy(id: number, line: CacheLine): boolean {
+  return line.owner === id || (line.nrSharers > 0 && isSharer(line, id));
+}
+
+/** `fill(0)`, which for a few words is a call out of the compiled code. */
+function forget(sharers: Uint32Array): void {
+  for (let i = 0; i < sharers.length; i++) sharers[i] = 0;
 }
 
 function isSharer(line: CacheLine, id: number): boolean {

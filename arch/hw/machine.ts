@@ -9,6 +9,7 @@ import { SerialDevice } from "./device.ts";
 import { CacheLine, Coherence } from "./line.ts";
 import { type AccessSize, type Frame, PhysMemory } from "./memory.ts";
 import { Mmu } from "./mmu.ts";
+import { Spinners } from "./spinners.ts";
 import type { MachineSpec } from "./spec.ts";
 import { cpusOf } from "./validate.ts";
 import type { Hypervisor } from "../xen/hypervisor.ts";
@@ -60,6 +61,12 @@ export class Machine {
    * @internal
    */
   declare readonly coherence: Coherence;
+  /**
+   * CPUs that spin on ticket locks.
+   *
+   * @internal
+   */
+  declare readonly spinners: Spinners;
   /** Page frames. */
   declare readonly memory: PhysMemory;
   /** Page-table walks and TLBs. */
@@ -109,6 +116,8 @@ export class Machine {
     });
     this.coherence = options.coherence?.(this.engine, spec, seed) ??
       new Coherence(this.engine, spec, seed);
+    this.spinners = new Spinners(this.nrCpus, this.coherence);
+    if (this.engine.hasSections) this.engine.parking.watch = this.spinners;
     this.memory = new PhysMemory(spec);
     this.#pageBytes = 1 << spec.paging.pageShift;
     this.#pageOfByte = 1 / this.#pageBytes;

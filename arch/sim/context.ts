@@ -16,12 +16,16 @@ export const MAX_FRAMES = 64;
 
 /** An operation that waits for its turn; see `arch/asm.ts`. */
 export interface PendingOp {
+  /** Whether it is parked and not done. */
+  readonly waiting: boolean;
   /**
    * Tries a parked operation again, without resuming the generator.
    *
    * @returns Whether it is done; `false` = the CPU has parked again.
    */
   retry(): boolean;
+  /** Goes on waiting after an interrupt: it is tried again in its turn. */
+  takeUp(): void;
   /** What a waiting CPU waits for, for deadlock reports. */
   describe(): string;
 }
@@ -63,6 +67,8 @@ export class Context {
   afterwards: ((result: unknown) => StepIterator) | null = null;
   /** The context this one interrupted. */
   below: Context | null = null;
+  /** It interrupted a wait that its end takes up again. */
+  uponParked = false;
   /**
    * The operation slot, filled in by `arch/asm.ts`.
    *

@@ -4,6 +4,7 @@
  * `arch/hw/`.
  */
 import type { Context } from "./context.ts";
+import { At, TIMES_SHIFT } from "./cpu_times.ts";
 import type { SymbolCycles } from "./cycles.ts";
 import type { Engine } from "./engine.ts";
 
@@ -29,18 +30,9 @@ export interface PendingIrq {
 /** The local timer's vector; others are the kernel's to choose, above 0. */
 export const TIMER_VECTOR = 0;
 
-/** Something a CPU can be parked on. */
-export interface ParkingPlace {
-  /** CPUs parked here, in parking order; `null` = none ever. */
-  waiters: Cpu[] | null;
-}
-
-// Absolute times stand in a typed array: from 2^31 on V8 allocates a new object
-// for each number that it stores into a field.
-const BASE = 0;
-const LIMIT = 1;
-const AHEAD = 2;
-const NEXT_IRQ = 3;
+// Constants of this module: see docs/ARCHITECTURE.md, "What V8 likes".
+const { BASE, LIMIT, AHEAD, NEXT_IRQ, TIMER, WAKE, WAITING_SINCE } = At;
+const SHIFT = TIMES_SHIFT;
 
 /** Most cycles that a CPU is let run before its clock's base is moved up. */
 const MAX_ROOM = 2 ** 30;
@@ -60,7 +52,9 @@ const MAX_ROOM = 2 ** 30;
  */
 export class Cpu {
   /** What the accessors below read and write. */
-  readonly #times = Float64Array.of(0, -1, -1, Infinity);
+  readonly #times: Float64Array;
+  /** Where its own begin. */
+  readonly #at: number = 0;
   readonly #spent: SymbolCycles;
   /**
    * Cycles spent since the base of the clock, which moves up at the end of a turn:
@@ -87,8 +81,6 @@ export class Cpu {
   state: number = CpuState.OFFLINE;
   /** Whether interrupts are taken (the IF flag). */
   irqsOn = false;
-  /** Local timer's expiry, cycles; `Infinity` = not set. */
-  timerAt: number = Infinity;
   /**
    * By arrival, then by sending.
    *
@@ -97,27 +89,6 @@ export class Cpu {
   readonly pending: PendingIrq[] = [];
   /** Innermost context: what runs when this CPU runs. */
   top: Context | null = null;
-  /**
-   * Set while parked.
-   *
-   * @internal
-   */
-  parkedOn: ParkingPlace | null = null;
-  /**
-   * While parked: when the place was written; `Infinity` = not yet.
-   *
-   * @internal
-   */
-  wakeAt: number = Infinity;
-  /** When the wait that goes on now began; survives interrupts. */
-  waitingSince = 0;
-  /**
-   * Free interrupt contexts of this CPU.
-   *
-   * @internal
-   */
-  readonly irqContexts: Context[] = [];
-
   /** The engine that it is one of. */
   declare readonly engine: Engine;
   /** Its number, from 0. */
@@ -128,22 +99,30 @@ export class Cpu {
   declare readonly node: number;
 
   /** An offline CPU. */
-  constructor(engine: Engine, id: number, socket: number, node: number) {
+  constructor(
+    engine: Engine,
+    times: Float64Array,
+    id: number,
+    socket: number,
+    node: number,
+  ) {
     this.engine = engine;
     this.id = id;
     this.socket = socket;
     this.node = node;
     this.#spent = engine.spent;
+    this.#times = times;
+    this.#at = id << SHIFT;
   }
 
   /** Local time, cycles. */
   get clock(): number {
-    return this.#times[BASE] + this.ran;
+    return this.#times[this.#at + BASE] + this.ran;
   }
   set clock(at: number) {
     this.settle();
     this.rebase();
-    this.#times[BASE] = at;
+    this.#times[this.#at + BASE] = at;
     this.#makeRoom();
   }
 
@@ -153,7 +132,7 @@ export class Cpu {
    * @internal
    */
   get limit(): number {
-    return this.#times[LIMIT];
+    return this.#times[this.#at + LIMIT];
   }
 
   /**
@@ -162,7 +141,7 @@ export class Cpu {
    * @internal
    */
   get ahead(): number {
-    return this.#times[AHEAD];
+    return this.#times[this.#at + AHEAD];
   }
 
   /**
@@ -171,8 +150,8 @@ export class Cpu {
    * @internal
    */
   limitTo(limit: number, ahead: number): void {
-    this.#times[LIMIT] = limit;
-    this.#times[AHEAD] = ahead;
+    this.#times[this.#at + LIMIT] = limit;
+    this.#times[this.#at + AHEAD] = ahead;
     this.#makeRoom();
   }
 
@@ -217,24 +196,53 @@ export class Cpu {
    * @internal
    */
   rebase(): void {
-    this.#times[BASE] += this.ran;
+    this.#times[this.#at + BASE] += this.ran;
     this.ran = 0;
     this.#booked = 0;
   }
 
   #makeRoom(): void {
     const times = this.#times;
-    const base = times[BASE];
-    this.room = roomFor(times[LIMIT] - base);
-    this.roomAhead = roomFor(times[AHEAD] - base);
+    const at = this.#at;
+    const base = times[at + BASE];
+    this.room = roomFor(times[at + LIMIT] - base);
+    this.roomAhead = roomFor(times[at + AHEAD] - base);
   }
 
   /** Arrival of the next interrupt or timer expiry; `Infinity` = none. */
   get nextIrqAt(): number {
-    return this.#times[NEXT_IRQ];
+    return this.#times[this.#at + NEXT_IRQ];
   }
   set nextIrqAt(at: number) {
-    this.#times[NEXT_IRQ] = at;
+    this.#times[this.#at + NEXT_IRQ] = at;
+  }
+
+  /** Local timer's expiry, cycles; `Infinity` = not set. */
+  get timerAt(): number {
+    return this.#times[this.#at + TIMER];
+  }
+  set timerAt(at: number) {
+    this.#times[this.#at + TIMER] = at;
+  }
+
+  /**
+   * While parked: when the place was written; `Infinity` = not yet.
+   *
+   * @internal
+   */
+  get wakeAt(): number {
+    return this.#times[this.#at + WAKE];
+  }
+  set wakeAt(at: number) {
+    this.#times[this.#at + WAKE] = at;
+  }
+
+  /** When the wait that goes on now began; survives interrupts. */
+  get waitingSince(): number {
+    return this.#times[this.#at + WAITING_SINCE];
+  }
+  set waitingSince(at: number) {
+    this.#times[this.#at + WAITING_SINCE] = at;
   }
 
   /**

@@ -24,18 +24,25 @@
  */
 import type { Context, PendingOp } from "./context.ts";
 import { SymbolCycles } from "./cycles.ts";
-import { Cpu, CpuState, type ParkingPlace, TIMER_VECTOR } from "./cpu.ts";
+import { Cpu, CpuState, TIMER_VECTOR } from "./cpu.ts";
+import { cpuTimes } from "./cpu_times.ts";
+import { Parking } from "./parking.ts";
 import type { Observer } from "./observer.ts";
 import { type Policy, TimedPolicy, turnBefore } from "./policy.ts";
 import { type CpuQueue, HeapQueue } from "./queue.ts";
 import type { StepIterator } from "./steps.ts";
+import type { ParkingPlace } from "./waiters.ts";
 
 /**
  * Default of {@linkcode EngineOptions.runAheadCycles}: a few microseconds. A
- * quarter of it gives the same results (the first table of docs/COST_MODEL.md
- * has strict order beside it) and costs twice the switches.
+ * quarter of it gives the same results and costs twice the switches. With twice
+ * of it, 256 CPUs that fight for locks come out 8 % too fast
+ * (`boot/cli/calibrate_larger.ts`). docs/COST_MODEL.md has strict order beside it.
  */
 const RUN_AHEAD_CYCLES = 10_000;
+
+/** No interrupt has been taken. */
+const NO_VECTOR = -1;
 
 /** Where a CPU stands in the machine. */
 export interface CpuPlace {
@@ -45,9 +52,14 @@ export interface CpuPlace {
 
 /** What the engine asks of whoever handles interrupts: the kernel. */
 export interface InterruptHandler {
-  /** A new context for handlers on `cpu`; the engine keeps and reuses them. */
+  /** A context for a handler on `cpu`. */
   context(cpu: Cpu): Context;
-  /** Starts the handler of `vector` on `t`. Interrupts are off until it ends. */
+  /** The handler on `t`, of `cpu`, has ended: `t` may be handed out again. */
+  ended(cpu: Cpu, t: Context): void;
+  /**
+   * Starts the handler of `vector` on `t`. Interrupts are off until it ends. One
+   * that needs to wait for nobody may be done at once, in this CPU's turn.
+   */
   start(t: Context, vector: number): StepIterator;
 }
 
@@ -160,14 +172,29 @@ export class Engine {
   running: Cpu | null = null;
   /** Times a CPU was resumed: the host's unit of work. */
   resumes = 0;
+  /**
+   * CPUs that wait for a line to be written.
+   *
+   * @internal
+   */
+  declare readonly parking: Parking;
   #stopRequested = false;
 
   /** CPUs at `places`, all offline. */
   constructor(places: readonly CpuPlace[], options: EngineOptions = {}) {
-    this.cpus = places.map((p, id) => new Cpu(this, id, p.socket, p.node));
+    const times = cpuTimes(places.length);
+    this.cpus = places.map((p, id) =>
+      new Cpu(this, times, id, p.socket, p.node)
+    );
     this.queue = options.queue ?? new HeapQueue(places.length);
     this.policy = options.policy ?? new TimedPolicy();
     this.lockupCycles = options.lockupCycles ?? Infinity;
+    this.parking = new Parking(
+      this.queue,
+      times,
+      this.spent,
+      this.lockupCycles,
+    );
     this.wakeCycles = options.wakeCycles ?? 0;
     this.runAheadCycles = options.runAheadCycles ?? RUN_AHEAD_CYCLES;
     this.hasSections = this.runAheadCycles > 0 &&
@@ -207,6 +234,7 @@ export class Engine {
   run(untilCycle = Infinity): StopReason {
     this.#stopRequested = false;
     while (!this.#stopRequested) {
+      this.parking.lookInVain(untilCycle);
       const cpu = this.policy.pick(this);
       if (cpu === null) return this.#nothingLeft();
       if (this.queue.keyOf(cpu.id) > untilCycle) return "time";
@@ -225,14 +253,14 @@ export class Engine {
   reschedule(cpu: Cpu): void {
     const key = dueAt(cpu);
     this.queue.update(cpu.id, key);
-    this.#yieldTo(cpu, key);
+    this.#yieldTo(cpu.id, key);
   }
 
-  /** Lets the running CPU go no farther than to the turn of `cpu`, which is due at `key`. */
-  #yieldTo(cpu: Cpu, key: number): void {
+  /** Lets the running CPU go no farther than to the turn of CPU `id`, which is due at `key`. */
+  #yieldTo(id: number, key: number): void {
     const running = this.running;
-    if (running === null || running === cpu) return;
-    const limit = turnBefore(running.id, cpu.id, key);
+    if (running === null || running.id === id) return;
+    const limit = turnBefore(running.id, id, key);
     if (limit < running.limit) this.#setLimit(running, limit);
   }
 
@@ -243,9 +271,7 @@ export class Engine {
    */
   park(cpu: Cpu, place: ParkingPlace): void {
     cpu.state = CpuState.PARKED;
-    cpu.parkedOn = place;
-    cpu.wakeAt = Infinity;
-    (place.waiters ??= []).push(cpu);
+    this.parking.park(cpu.id, place);
   }
 
   /**
@@ -266,16 +292,8 @@ export class Engine {
    * @internal
    */
   wake(place: ParkingPlace, at: number): void {
-    const waiters = place.waiters!;
-    for (let i = 0; i < waiters.length; i++) {
-      const cpu = waiters[i];
-      cpu.parkedOn = null;
-      cpu.wakeAt = later(at + i, cpu.clock);
-      const key = dueAt(cpu);
-      this.queue.wake(cpu.id, key);
-      this.#yieldTo(cpu, key);
-    }
-    waiters.length = 0;
+    const id = this.parking.wake(place, at);
+    this.#yieldTo(id, this.queue.keyOf(id));
   }
 
   /**
@@ -327,12 +345,16 @@ export class Engine {
   }
 
   #step(cpu: Cpu): void {
-    if (cpu.state === CpuState.PARKED && !this.#leaveParking(cpu)) return;
+    const wasParked = cpu.state === CpuState.PARKED;
+    if (wasParked && !this.#leaveParking(cpu)) return;
     if (cpu.state === CpuState.HALTED) this.#leaveHalt(cpu);
-    if (cpu.irqsOn && cpu.nextIrqAt <= cpu.clock) this.#takeInterrupt(cpu);
+    const vector = cpu.irqsOn && cpu.nextIrqAt <= cpu.clock
+      ? this.#takeInterrupt(cpu, wasParked)
+      : NO_VECTOR;
     this.#setLimit(cpu, this.policy.horizon(this, cpu));
-    this.resumes++;
     const t = cpu.top!;
+    if (vector !== NO_VECTOR) t.gen = this.interrupts!.start(t, vector);
+    this.resumes++;
     let step = t.gen!.next();
     while (step.done && t.afterwards !== null) {
       t.gen = t.afterwards(step.value);
@@ -352,19 +374,19 @@ export class Engine {
   /** @returns Whether `cpu` runs on; `false` = it has parked again. */
   #leaveParking(cpu: Cpu): boolean {
     const irqAt = cpu.irqsOn ? cpu.nextIrqAt : Infinity;
-    const at = cpu.wakeAt < irqAt ? cpu.wakeAt : irqAt;
-    const { clock } = cpu;
+    const { clock, wakeAt } = cpu;
+    const at = wakeAt < irqAt ? wakeAt : irqAt;
+    const from = later(at, clock);
+    if (from < irqAt && this.parking.looksAgain(cpu.id, from)) {
+      this.queue.update(cpu.id, irqDueAt(cpu));
+      return false;
+    }
     if (at > clock) cpu.pass(at - clock);
     if (cpu.clock - cpu.waitingSince > this.lockupCycles) {
       throw new Deadlock(`soft lockup on CPU ${cpu.id}`, this.#waiting());
     }
-    if (cpu.parkedOn !== null) {
-      const waiters = cpu.parkedOn.waiters!;
-      waiters.splice(waiters.indexOf(cpu), 1);
-      cpu.parkedOn = null;
-    }
+    this.parking.leave(cpu.id);
     cpu.state = CpuState.RUNNING;
-    cpu.wakeAt = Infinity;
     if (irqAt <= cpu.clock) return true;
     const op = cpu.top!.op as PendingOp;
     if (op.retry()) return true;
@@ -379,18 +401,19 @@ export class Engine {
     cpu.state = CpuState.RUNNING;
   }
 
-  #takeInterrupt(cpu: Cpu): void {
+  /** Puts a context for the handler on top. @returns The vector, with which it is to start. */
+  #takeInterrupt(cpu: Cpu, wasParked: boolean): number {
     cpu.settle(); // what a retried operation has spent is not the handler's
     const vector = takeVector(cpu);
     this.observer?.interrupt?.(cpu, vector);
-    const handler = this.interrupts!;
-    const t = cpu.irqContexts.pop() ?? handler.context(cpu);
+    const t = this.interrupts!.context(cpu);
     t.cpu = cpu;
     t.below = cpu.top;
+    t.uponParked = wasParked && this.hasSections && t.below!.op!.waiting;
     t.depth = 1;
     cpu.top = t;
     cpu.irqsOn = false;
-    t.gen = handler.start(t, vector);
+    return vector;
   }
 
   /** A context has run to its end: go back to what it interrupted. */
@@ -404,8 +427,9 @@ export class Engine {
     }
     t.below = null;
     cpu.top = below;
-    cpu.irqContexts.push(t);
+    this.interrupts!.ended(cpu, t);
     cpu.irqsOn = true; // an interrupt was taken, so they had been on
+    if (t.uponParked) below.op!.takeUp();
   }
 
   #nothingLeft(): StopReason {
@@ -415,9 +439,7 @@ export class Engine {
   }
 
   #waiting(): Cpu[] {
-    return this.cpus.filter((cpu) =>
-      cpu.state === CpuState.PARKED || cpu.parkedOn !== null
-    );
+    return this.cpus.filter(({ state }) => state === CpuState.PARKED);
   }
 }
 
@@ -441,14 +463,19 @@ function later(a: number, b: number): number {
   return a > b ? a : b;
 }
 
+/** When `cpu`, which is parked, takes its next interrupt, cycles. */
+function irqDueAt(cpu: Cpu): number {
+  return cpu.irqsOn ? later(cpu.clock, cpu.nextIrqAt) : Infinity;
+}
+
 /** When `cpu` next has something to do, cycles. */
 function dueAt(cpu: Cpu): number {
   switch (cpu.state) {
     case CpuState.RUNNING:
       return cpu.clock;
     case CpuState.PARKED: {
-      const irqAt = cpu.irqsOn ? cpu.nextIrqAt : Infinity;
-      return later(cpu.clock, cpu.wakeAt < irqAt ? cpu.wakeAt : irqAt);
+      const irqAt = irqDueAt(cpu);
+      return cpu.wakeAt < irqAt ? later(cpu.clock, cpu.wakeAt) : irqAt;
     }
     case CpuState.HALTED:
       return later(cpu.clock, cpu.nextIrqAt);

@@ -13,6 +13,10 @@ export interface CpuQueue {
   update(id: number, key: number): void;
   /** Lowers the key of `id` to `key`, cycles, until the next {@linkcode update}. */
   wake(id: number, key: number): void;
+  /** The woken CPU that goes before all that have not been; -1 = there is none. */
+  firstWoken(): number;
+  /** Ends what {@linkcode wake} has done to `id`, which has nothing to do before `key`. */
+  sleep(id: number, key: number): void;
   keyOf(id: number): number;
   /** CPU with the lowest (key, number). */
   first(): number;
@@ -74,6 +78,20 @@ export class HeapQueue implements CpuQueue {
     if (key >= this.keyOf(id)) return;
     this.#woken.remove(id);
     if (!this.#woken.insert(id, key)) this.update(id, key);
+  }
+
+  firstWoken(): number {
+    const head = this.#woken.head;
+    if (head < 0) return -1;
+    const top = this.#heap[0];
+    const kh = this.#key[top];
+    const kw = this.#woken.keyOf(head);
+    return kw < kh || (kw === kh && head < top) ? head : -1;
+  }
+
+  sleep(id: number, key: number): void {
+    this.#woken.remove(id);
+    if (this.#key[id] < key) this.update(id, key);
   }
 
   /** The earlier of `inHeap` and `woken`, which may be the same or, of the latter, -1. */

@@ -14,6 +14,12 @@ export class ScanQueue implements CpuQueue {
   wake(id: number, key: number): void {
     this.#keys[id] = Math.min(this.#keys[id], key);
   }
+  firstWoken(): number {
+    return -1; // it tells them not apart
+  }
+  sleep(id: number, key: number): void {
+    this.#keys[id] = key;
+  }
   keyOf(id: number): number {
     return this.#keys[id];
   }
@@ -52,4 +58,33 @@ Deno.test("HeapQueue orders by key, then by CPU number, as a scan does", () => {
       }
     },
   ));
+});
+
+Deno.test("a woken CPU is the first of a HeapQueue until it sleeps, and has its old key then", () => {
+  const queue = new HeapQueue(4);
+  queue.update(0, 50);
+  queue.update(1, 100);
+  assertEquals(queue.firstWoken(), -1);
+  queue.wake(1, 60);
+  assertEquals(queue.firstWoken(), -1); // 0 goes before it
+  queue.wake(2, 40);
+  assertEquals([queue.first(), queue.firstWoken()], [2, 2]);
+  queue.sleep(2, 45);
+  assertEquals(queue.keyOf(2), Infinity);
+  queue.update(0, 70);
+  assertEquals(queue.firstWoken(), 1);
+  queue.sleep(1, 65);
+  assertEquals(queue.keyOf(1), 100);
+  queue.wake(1, 66);
+  queue.sleep(1, 120); // it was busy until after that
+  assertEquals(queue.keyOf(1), 120);
+});
+
+Deno.test("of a woken CPU and one that has not been, with equal keys, the lower number is first", () => {
+  const queue = new HeapQueue(3);
+  queue.update(1, 10);
+  queue.wake(2, 10);
+  assertEquals([queue.first(), queue.firstWoken()], [1, -1]);
+  queue.wake(0, 10);
+  assertEquals([queue.first(), queue.firstWoken()], [0, 0]);
 });
