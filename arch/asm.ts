@@ -55,7 +55,8 @@ const LONG_CYCLES = 2 ** 31;
  * Whether a section may begin: a few operations on one CPU's own data and its
  * `local` locks, done one after the other by plain functions (`..._now`). Like a
  * single access to data it may begin ahead of its turn, and ends however far
- * ahead that is. Never under a policy that chooses between operations, nor in
+ * ahead that is. (An interrupt's handler begins in its turn, and may touch what
+ * others use.) Never under a policy that chooses between operations, nor in
  * strict order. Plain.
  */
 export function may_run_section(t: MachineContext): boolean {

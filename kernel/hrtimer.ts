@@ -33,16 +33,19 @@ import {
   ListHead,
 } from "./lib/list.ts";
 import {
+  is_free_ticket_lock,
   spin_lock,
   spin_lock_irqsave,
+  spin_lock_now,
   spin_unlock,
   spin_unlock_irqrestore,
+  spin_unlock_now,
   Spinlock,
 } from "./locking/spinlock.ts";
 import { schedule } from "./sched/sched.ts";
 import { wake_up_process } from "./sched/wakeup.ts";
 import { TASK_RUNNING, TASK_UNINTERRUPTIBLE, type Thread } from "./thread.ts";
-import { ktime_get } from "./timekeeping.ts";
+import { ktime_get, ktime_get_now } from "./timekeeping.ts";
 
 const HRTIMER_INTERRUPT = ksym("hrtimer_interrupt");
 const HRTIMER_RUN_QUEUES = ksym("hrtimer_run_queues");
@@ -99,11 +102,23 @@ function* tick_program_event(t: Thread, expires: number): Steps {
   if (expires === KTIME_MAX) {
     set_local_timer(t, KTIME_MAX);
   } else {
-    const now = yield* ktime_get(t);
-    charge_cycles(t, t.k.machine.spec.irq.ackCycles); // a local APIC register
-    set_local_timer(t, Math.max(expires, now + MIN_DELTA_CYCLES));
+    program_event(t, expires, yield* ktime_get(t));
   }
   leave(t);
+}
+
+/** {@linkcode tick_program_event} in a section; `expires` is a time. Plain. */
+function tick_program_event_now(t: Thread, expires: number): void {
+  enter(t, TICK_PROGRAM_EVENT);
+  charge(t, 30);
+  this_base(t).expires_next = expires;
+  program_event(t, expires, ktime_get_now(t));
+  leave(t);
+}
+
+function program_event(t: Thread, expires: number, now: number): void {
+  charge_cycles(t, t.k.machine.spec.irq.ackCycles); // a local APIC register
+  set_local_timer(t, Math.max(expires, now + MIN_DELTA_CYCLES));
 }
 
 function enqueue(t: Thread, base: HrtimerBase, timer: Hrtimer): void {
@@ -206,6 +221,42 @@ export function* hrtimer_interrupt(t: Thread): Steps {
   yield* spin_unlock(t, base.lock);
   const next = first_expiry(base);
   if (next !== KTIME_MAX) yield* tick_program_event(t, next);
+  leave(t);
+}
+
+/** Whether `timer` is all that is queued on this CPU, and nobody has the base's lock. Plain. */
+export function is_only_hrtimer(t: Thread, timer: Hrtimer): boolean {
+  const { active, lock } = this_base(t);
+  return active.next === timer.node && active.prev === timer.node &&
+    is_free_ticket_lock(lock);
+}
+
+/**
+ * {@linkcode hrtimer_interrupt} in a section, for the one timer that is queued
+ * and is to be queued again. `func` is its function, plain. Plain.
+ */
+export function hrtimer_interrupt_now(
+  t: Thread,
+  func: (t: Thread, timer: Hrtimer) => void,
+): void {
+  enter(t, HRTIMER_INTERRUPT);
+  charge(t, 40);
+  const base = this_base(t);
+  const now = ktime_get_now(t);
+  base.in_interrupt = true;
+  base.expires_next = KTIME_MAX;
+  spin_lock_now(t, base.lock);
+  while (first_expiry(base) <= now) {
+    const timer = list_first_entry(base.active);
+    dequeue(t, timer);
+    spin_unlock_now(t, base.lock);
+    func(t, timer);
+    spin_lock_now(t, base.lock);
+    enqueue(t, base, timer);
+  }
+  base.in_interrupt = false;
+  spin_unlock_now(t, base.lock);
+  tick_program_event_now(t, first_expiry(base));
   leave(t);
 }
 

@@ -20,6 +20,7 @@ import {
 import type { Context } from "../arch/sim/context.ts";
 import type { Cpu } from "../arch/sim/cpu.ts";
 import type { InterruptHandler } from "../arch/sim/engine.ts";
+import { DONE } from "../arch/sim/ready.ts";
 import type { StepIterator } from "../arch/sim/steps.ts";
 import { MAX_SYMBOLS } from "../arch/sim/symbol.ts";
 import { BUG, BUG_ON } from "./bug.ts";
@@ -45,9 +46,14 @@ import {
   generic_smp_call_function_interrupt,
   generic_smp_call_function_single_interrupt,
 } from "./smp.ts";
-import { do_softirq, local_softirq_pending } from "./softirq.ts";
+import {
+  do_softirq,
+  do_softirq_at_hand,
+  local_softirq_pending,
+} from "./softirq.ts";
 import { in_interrupt, Thread } from "./thread.ts";
 import { tick_check_idle, tick_nohz_stop_sched_tick } from "./tick.ts";
+import { hrtimer_interrupt_at_hand, tick_is_at_hand } from "./tick_at_hand.ts";
 import { xen_evtchn_do_upcall } from "./xen/events.ts";
 
 const ACK_APIC_IRQ = ksym("ack_APIC_irq");
@@ -123,6 +129,9 @@ export class IrqState implements InterruptHandler {
       return ia64_interrupt(t, vector)[Symbol.iterator]();
     }
     t.stack[0] = ENTRIES[vector];
+    if (
+      vector === LOCAL_TIMER_VECTOR && tick_is_at_hand(t) && !interrupts_idle(t)
+    ) return tick_interrupt_at_hand(t)[Symbol.iterator]();
     return do_interrupt(t, vector)[Symbol.iterator]();
   }
 
@@ -150,8 +159,7 @@ export function init_IRQ(t: Thread): void {
 
 /** From entry to iret. Interrupts are off throughout, but for softirqs. */
 function* do_interrupt(t: Thread, vector: number): Steps {
-  const { entryCycles, exitCycles } = t.k.machine.spec.irq;
-  charge_cycles(t, entryCycles);
+  charge_cycles(t, t.k.machine.spec.irq.entryCycles);
   switch (vector) {
     case LOCAL_TIMER_VECTOR:
       yield* smp_apic_timer_interrupt(t);
@@ -173,8 +181,42 @@ function* do_interrupt(t: Thread, vector: number): Steps {
     default:
       BUG(t, `unexpected interrupt vector ${vector}`);
   }
+  leave_interrupt(t, vector);
+}
+
+/** {@linkcode do_interrupt} for a tick in a section, and softirqs in one if they can. */
+function tick_interrupt_at_hand(t: Thread): Steps {
+  charge_cycles(t, t.k.machine.spec.irq.entryCycles);
+  enter(t, SMP_APIC_TIMER_INTERRUPT);
+  charge(t, 20);
+  ack_APIC_irq(t);
+  enter(t, IRQ_ENTER);
+  charge(t, 12);
+  leave(t);
+  hrtimer_interrupt_at_hand(t);
+  enter(t, IRQ_EXIT);
+  charge(t, 14);
+  if (!in_interrupt(t.below as Thread) && !do_softirq_at_hand(t)) {
+    return tick_interrupt_softirqs(t);
+  }
+  leave(t);
+  leave(t);
+  leave_interrupt(t, LOCAL_TIMER_VECTOR);
+  return DONE;
+}
+
+/** The rest of {@linkcode tick_interrupt_at_hand}, in general. Called in its frames, which this leaves. */
+function* tick_interrupt_softirqs(t: Thread): Steps {
+  yield* do_softirq(t);
+  leave(t);
+  leave(t);
+  leave_interrupt(t, LOCAL_TIMER_VECTOR);
+}
+
+/** Up to iret. */
+function leave_interrupt(t: Thread, vector: number): void {
   check_counts(t, vector);
-  charge_cycles(t, exitCycles);
+  charge_cycles(t, t.k.machine.spec.irq.exitCycles);
 }
 
 function check_counts(t: Thread, vector: number): void {

@@ -31,6 +31,7 @@ import {
   local_irq_restore,
   local_irq_save,
   READ_ONCE,
+  READ_ONCE_now,
   type Steps,
   touch_write,
   write_line,
@@ -67,6 +68,7 @@ import {
   __raise_softirq_irqoff,
   open_softirq,
   RCU_SOFTIRQ,
+  type SoftirqAtHand,
 } from "./softirq.ts";
 import * as thread from "./thread.ts";
 import type { Thread } from "./thread.ts";
@@ -91,7 +93,7 @@ export function rcu_init(t: Thread): void {
   enter(t, RCU_INIT);
   charge(t, 100);
   t.k.rcu = new Rcu(t.k);
-  open_softirq(t.k, RCU_SOFTIRQ, rcu_process_callbacks);
+  open_softirq(t.k, RCU_SOFTIRQ, rcu_process_callbacks, NOTHING_TO_REPORT);
   leave(t);
 }
 
@@ -240,15 +242,40 @@ export function* rcu_pending(t: Thread): Steps<boolean> {
   const { ctrlblk: rcp, data } = t.k.rcu;
   const rdp = data.get(t.cpu.id);
   const cur = yield* READ_ONCE(t, rcp.cur);
-  let wanted = !rdp.done.empty || rdp.qs_pending || rdp.quiescbatch !== cur;
+  let wanted = wants_softirq(rdp, cur);
   if (!wanted && rdp.waiting) {
-    const completed = yield* READ_ONCE(t, rcp.completed);
-    wanted = completed >= rdp.batch || !rdp.old.empty ||
-      (completed >= rdp.batch - 1 && !rdp.cur.empty) ||
+    wanted = has_done(rdp, yield* READ_ONCE(t, rcp.completed)) ||
       rdp.batch > (yield* READ_ONCE(t, rcp.pending));
   }
   leave(t);
   return wanted;
+}
+
+/** Whether this CPU has something to call, to report, or to notice in batch `cur`. */
+function wants_softirq(rdp: RcuData, cur: number): boolean {
+  return !rdp.done.empty || rdp.qs_pending || rdp.quiescbatch !== cur;
+}
+
+/** {@linkcode rcu_pending} in a section. Plain. */
+export function rcu_pending_now(t: Thread): boolean {
+  enter(t, RCU_PENDING);
+  charge(t, 16);
+  const { ctrlblk: rcp, data } = t.k.rcu;
+  const rdp = data.get(t.cpu.id);
+  const cur = READ_ONCE_now(t, rcp.cur);
+  let wanted = wants_softirq(rdp, cur);
+  if (!wanted && rdp.waiting) {
+    wanted = has_done(rdp, READ_ONCE_now(t, rcp.completed)) ||
+      rdp.batch > READ_ONCE_now(t, rcp.pending);
+  }
+  leave(t);
+  return wanted;
+}
+
+/** Whether the batch of any callback that waits is over. */
+function has_done(rdp: RcuData, completed: number): boolean {
+  return (completed >= rdp.batch && !rdp.nxt.empty) || !rdp.old.empty ||
+    (completed >= rdp.batch - 1 && !rdp.cur.empty);
 }
 
 /** Whether this CPU must keep its tick. Context: interrupts off. */
@@ -306,6 +333,39 @@ function* rcu_process_callbacks(t: Thread): Steps {
   leave(t);
 }
 
+/** {@linkcode rcu_process_callbacks} that has nothing to call, to ask for, or to report. */
+const NOTHING_TO_REPORT: SoftirqAtHand = {
+  may(t) {
+    const { ctrlblk: rcp, data } = t.k.rcu;
+    const rdp = data.get(t.cpu.id);
+    if (!rdp.done.empty) return false;
+    if (
+      rdp.waiting &&
+      (has_done(rdp, rcp.completed.value) || rdp.batch > rcp.pending.value)
+    ) return false;
+    return rdp.quiescbatch !== rcp.cur.value || !rdp.qs_pending ||
+      !rdp.passed_quiesc;
+  },
+  run(t) {
+    enter(t, RCU_PROCESS_CALLBACKS);
+    charge(t, 20);
+    const { ctrlblk: rcp, data } = t.k.rcu;
+    const rdp = data.get(t.cpu.id);
+    if (rdp.waiting) {
+      READ_ONCE_now(t, rcp.completed);
+      local_irq_disable(t);
+      local_irq_enable(t);
+      READ_ONCE_now(t, rcp.pending);
+    }
+    enter(t, RCU_CHECK_QUIESCENT_STATE);
+    charge(t, 10);
+    const cur = READ_ONCE_now(t, rcp.cur);
+    if (rdp.quiescbatch !== cur) notice_batch(rdp, cur);
+    leave(t);
+    leave(t);
+  },
+};
+
 /** Moves callbacks whose batch is over. Plain; interrupts off. */
 function collect_done(rdp: RcuData, completed: number): void {
   rdp.done.take(rdp.old);
@@ -347,9 +407,7 @@ function* rcu_check_quiescent_state(
   charge(t, 10);
   const cur = yield* READ_ONCE(t, rcp.cur);
   if (rdp.quiescbatch !== cur) {
-    rdp.qs_pending = true;
-    rdp.passed_quiesc = false;
-    rdp.quiescbatch = cur;
+    notice_batch(rdp, cur);
   } else if (rdp.qs_pending && rdp.passed_quiesc) {
     rdp.qs_pending = false;
     const flags = yield* spin_lock_irqsave(t, rcp.lock);
@@ -357,6 +415,13 @@ function* rcu_check_quiescent_state(
     yield* spin_unlock_irqrestore(t, rcp.lock, flags);
   }
   leave(t);
+}
+
+/** A new batch has begun, and wants to hear of this CPU. */
+function notice_batch(rdp: RcuData, cur: number): void {
+  rdp.qs_pending = true;
+  rdp.passed_quiesc = false;
+  rdp.quiescbatch = cur;
 }
 
 /** This CPU has been quiescent; the last one ends the batch. Locks: rcp.lock held. */

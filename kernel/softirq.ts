@@ -14,6 +14,7 @@ import {
   local_irq_enable,
   local_irq_restore,
   local_irq_save,
+  may_run_section,
   type Steps,
 } from "../arch/asm.ts";
 import { BUG_ON } from "./bug.ts";
@@ -49,6 +50,14 @@ const LOCAL_BH_ENABLE = ksym("local_bh_enable");
 /** What a softirq does. Context: softirq, interrupts on. */
 export type SoftirqAction = (t: Thread) => Steps;
 
+/** The usual case of a softirq, as a part of a section: see `may_run_section()` of `arch/asm.ts`. */
+export interface SoftirqAtHand {
+  /** Whether this is the usual case. Plain: changes nothing, charges nothing. */
+  may(t: Thread): boolean;
+  /** What the softirq does then. Plain. */
+  run(t: Thread): void;
+}
+
 /** Softirq state of one kernel. */
 export class Softirqs {
   /** Pending bits of each CPU; changed by that CPU alone, interrupts off. */
@@ -56,6 +65,9 @@ export class Softirqs {
   /** Times each softirq has run, by `cpu * NR_SOFTIRQS + nr`. */
   readonly counts: Uint32Array;
   readonly actions: (SoftirqAction | null)[] = new Array(NR_SOFTIRQS)
+    .fill(null);
+  /** Usual cases of the actions that have one. */
+  readonly at_hand: (SoftirqAtHand | null)[] = new Array(NR_SOFTIRQS)
     .fill(null);
   /** Each CPU's ksoftirqd, once there is one. */
   readonly ksoftirqd: (Thread | null)[];
@@ -114,13 +126,15 @@ function softirqs(k: Kernel): Softirqs {
   return k.softirq ??= new Softirqs(k);
 }
 
-/** Says what softirq `nr` does. */
+/** Says what softirq `nr` does, and in the usual case. */
 export function open_softirq(
   k: Kernel,
   nr: number,
   action: SoftirqAction,
+  at_hand: SoftirqAtHand | null = null,
 ): void {
   softirqs(k).actions[nr] = action;
+  softirqs(k).at_hand[nr] = at_hand;
 }
 
 /** Whether this CPU has softirqs to run. */
@@ -199,6 +213,51 @@ function* __do_softirq(t: Thread): Steps {
   t.softirq_context--;
   t.softirq_count--;
   leave(t);
+}
+
+/**
+ * {@linkcode do_softirq} in a section, if all that is pending is the usual case.
+ *
+ * @returns Whether it was; `false` = nothing has been done.
+ */
+export function do_softirq_at_hand(t: Thread): boolean {
+  if (!pending_at_hand(t)) return false;
+  const { pending, at_hand, counts } = t.k.softirq;
+  const cpu = t.cpu.id;
+  preempt_disable(t);
+  const flags = local_irq_save(t);
+  enter(t, __DO_SOFTIRQ);
+  t.softirq_count++;
+  t.softirq_context++;
+  charge(t, 12);
+  const bits = pending[cpu];
+  pending[cpu] = 0;
+  local_irq_enable(t);
+  for (let nr = 0; nr < NR_SOFTIRQS; nr++) {
+    charge(t, 3);
+    if ((bits & (1 << nr)) === 0) continue;
+    counts[cpu * NR_SOFTIRQS + nr]++;
+    at_hand[nr]!.run(t);
+  }
+  local_irq_disable(t);
+  t.softirq_context--;
+  t.softirq_count--;
+  leave(t);
+  local_irq_restore(t, flags);
+  preempt_enable(t);
+  return true;
+}
+
+function pending_at_hand(t: Thread): boolean {
+  const { pending, at_hand } = t.k.softirq;
+  const bits = pending[t.cpu.id];
+  if (t.softirq_count > 0 || !may_run_section(t)) return false;
+  for (let nr = 0; nr < NR_SOFTIRQS; nr++) {
+    if ((bits & (1 << nr)) !== 0 && !(at_hand[nr]?.may(t) ?? false)) {
+      return false;
+    }
+  }
+  return true;
 }
 
 function* run_action(t: Thread, softirq: Softirqs, nr: number): Steps {

@@ -71,8 +71,8 @@ import { get_next_timer_interrupt, NEXT_TIMER_MAX_DELTA } from "./timer.ts";
 
 const TICK_INIT = ksym("tick_init");
 const TICK_SETUP_SCHED_TIMER = ksym("tick_setup_sched_timer");
-const TICK_SCHED_TIMER = ksym("tick_sched_timer");
-const UPDATE_PROCESS_TIMES = ksym("update_process_times");
+export const TICK_SCHED_TIMER = ksym("tick_sched_timer");
+export const UPDATE_PROCESS_TIMES = ksym("update_process_times");
 const TICK_CHECK_IDLE = ksym("tick_check_idle");
 const TICK_NOHZ_STOP_SCHED_TICK = ksym("tick_nohz_stop_sched_tick");
 const TICK_NOHZ_RESTART_SCHED_TICK = ksym("tick_nohz_restart_sched_tick");

@@ -16,12 +16,16 @@ import {
   ksym,
   leave,
   read_clocksource,
+  read_clocksource_now,
   type Steps,
   touch_write,
 } from "../arch/asm.ts";
 import {
   read_seqbegin,
+  read_seqbegin_now,
+  read_seqend_now,
   read_seqretry,
+  seq_is_even,
   write_seqlock,
   write_sequnlock,
 } from "./locking/seqlock.ts";
@@ -80,6 +84,35 @@ function* getnstimeofday(t: Thread): Steps<number> {
     leave(t);
     charge(t, 12);
   } while (yield* read_seqretry(t, xtime_lock, seq));
+  leave(t);
+  return now;
+}
+
+/**
+ * Whether a section may read the clock: each CPU has one to itself, and nobody
+ * sets it now. Plain.
+ */
+export function clock_is_at_hand(t: Thread): boolean {
+  return !t.k.machine.spec.clocksource.shared &&
+    seq_is_even(t.k.tick.xtime_lock);
+}
+
+/** {@linkcode ktime_get} in a section. Plain. */
+export function ktime_get_now(t: Thread): number {
+  const { xtime_lock } = t.k.tick;
+  enter(t, KTIME_GET);
+  charge(t, 20);
+  read_seqbegin_now(t, xtime_lock);
+  enter(t, GETNSTIMEOFDAY);
+  charge(t, 20);
+  read_seqbegin_now(t, xtime_lock);
+  enter(t, READ_CLOCK);
+  const now = read_clocksource_now(t);
+  leave(t);
+  charge(t, 12);
+  read_seqend_now(t, xtime_lock);
+  leave(t);
+  read_seqend_now(t, xtime_lock);
   leave(t);
   return now;
 }

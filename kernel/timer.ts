@@ -33,16 +33,19 @@ import {
   ListHead,
 } from "./lib/list.ts";
 import {
+  is_free_ticket_lock,
   spin_lock_irq,
+  spin_lock_irq_now,
   spin_lock_irqsave,
   spin_unlock_irq,
+  spin_unlock_irq_now,
   spin_unlock_irqrestore,
   Spinlock,
 } from "./locking/spinlock.ts";
 import { PerCpu } from "./percpu.ts";
 import { schedule } from "./sched/sched.ts";
 import { wake_up_process } from "./sched/wakeup.ts";
-import { open_softirq, TIMER_SOFTIRQ } from "./softirq.ts";
+import { open_softirq, type SoftirqAtHand, TIMER_SOFTIRQ } from "./softirq.ts";
 import {
   in_interrupt,
   TASK_INTERRUPTIBLE,
@@ -143,7 +146,7 @@ export function init_timers(t: Thread): void {
   enter(t, INIT_TIMERS);
   charge(t, 200);
   t.k.timers = new Timers(t.k);
-  open_softirq(t.k, TIMER_SOFTIRQ, run_timer_softirq);
+  open_softirq(t.k, TIMER_SOFTIRQ, run_timer_softirq, NO_TIMER_DUE);
   leave(t);
 }
 
@@ -427,6 +430,25 @@ function* run_timer_softirq(t: Thread): Steps {
   yield* spin_unlock_irq(t, base.lock);
   leave(t);
 }
+
+/** {@linkcode run_timer_softirq} that finds nothing due. */
+const NO_TIMER_DUE: SoftirqAtHand = {
+  may(t) {
+    const { timers, lock } = t.k.timers.bases.get(t.cpu.id);
+    return is_free_ticket_lock(lock) &&
+      (list_empty(timers) ||
+        list_first_entry(timers).expires > t.k.tick.jiffies);
+  },
+  run(t) {
+    enter(t, RUN_TIMER_SOFTIRQ);
+    charge(t, 20);
+    const { timers, lock } = t.k.timers.bases.get(t.cpu.id);
+    spin_lock_irq_now(t, lock);
+    if (!list_empty(timers)) charge(t, 20);
+    spin_unlock_irq_now(t, lock);
+    leave(t);
+  },
+};
 
 /**
  * Sleeps for `timeout` jiffies, or until woken. The caller has set its state.

@@ -5,6 +5,7 @@
 import {
   charge,
   READ_ONCE,
+  READ_ONCE_now,
   spin_until,
   type Steps,
   WRITE_ONCE,
@@ -129,6 +130,23 @@ export function* read_seqretry(
 ): Steps<boolean> {
   charge(t, 3);
   return (yield* READ_ONCE(t, sl.sequence)) !== start;
+}
+
+/** Whether no writer is inside: {@linkcode read_seqbegin_now} may begin. Plain. */
+export function seq_is_even(sl: Seqlock): boolean {
+  return (sl.sequence.value & 1) === 0;
+}
+
+/** {@linkcode read_seqbegin} in a section, which no writer enters. Plain. */
+export function read_seqbegin_now(t: Thread, sl: Seqlock): void {
+  charge(t, 4);
+  READ_ONCE_now(t, sl.sequence);
+}
+
+/** Ends {@linkcode read_seqbegin_now}, in the same section. Plain. */
+export function read_seqend_now(t: Thread, sl: Seqlock): void {
+  charge(t, 3);
+  READ_ONCE_now(t, sl.sequence);
 }
 
 /**

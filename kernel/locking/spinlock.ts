@@ -217,8 +217,8 @@ function lock_charged_to(
 }
 
 /**
- * Takes a `local` ticket lock that is free, in a section: see
- * `may_run_section()` of `arch/asm.ts`. Plain.
+ * Takes a ticket lock that is free, in a section: a `local` one, or any in one
+ * that began in this CPU's turn. See `may_run_section()` of `arch/asm.ts`. Plain.
  */
 export function spin_lock_now(t: Thread, lock: Spinlock): void {
   ask(t, _SPIN_LOCK, lock, false);
@@ -231,9 +231,14 @@ export function spin_unlock_now(t: Thread, lock: Spinlock): void {
   ticket_unlock_now(t, lock);
 }
 
-/** Whether {@linkcode spin_lock_now} may take `lock`. */
+/** Whether {@linkcode spin_lock_now} may take `lock` in any section. */
 export function may_lock_now(lock: Spinlock): boolean {
-  return lock.local && lock.tickets && ticket_is_free(lock.slock.value);
+  return lock.local && is_free_ticket_lock(lock);
+}
+
+/** Whether `lock` is a ticket lock, and free. Plain. */
+export function is_free_ticket_lock(lock: Spinlock): boolean {
+  return lock.tickets && ticket_is_free(lock.slock.value);
 }
 
 function* test_and_set_lock(t: Thread, lock: Spinlock): Steps {
@@ -463,6 +468,18 @@ export function* spin_lock_irq(t: Thread, lock: Spinlock): Steps {
 export function* spin_unlock_irq(t: Thread, lock: Spinlock): Steps {
   BUG_ON(t, !irqs_disabled(t), `${lock.name} released with interrupts on`);
   yield* spin_unlock(t, lock);
+  local_irq_enable(t);
+}
+
+/** {@linkcode spin_lock_irq} in a section, as {@linkcode spin_lock_now}. Plain. */
+export function spin_lock_irq_now(t: Thread, lock: Spinlock): void {
+  local_irq_disable(t);
+  spin_lock_now(t, lock);
+}
+
+/** Ends {@linkcode spin_lock_irq_now}, in the same section. Plain. */
+export function spin_unlock_irq_now(t: Thread, lock: Spinlock): void {
+  spin_unlock_now(t, lock);
   local_irq_enable(t);
 }
 

@@ -23,8 +23,10 @@ import { Kthreads } from "../kthread.ts";
 import {
   spin_lock,
   spin_lock_irq,
+  spin_lock_now,
   spin_unlock,
   spin_unlock_irq,
+  spin_unlock_now,
 } from "../locking/spinlock.ts";
 import type { Completion } from "../locking/completion.ts";
 import { rcu_qsctr_inc } from "../rcu.ts";
@@ -337,12 +339,27 @@ export function* scheduler_tick(t: Thread): Steps {
   charge(t, 60);
   const rq = this_rq(t);
   yield* spin_lock(t, rq.lock);
-  if (rq.curr !== rq.idle) {
-    rq.slice--;
-    if (rq.nr_running > 1 && rq.slice <= 0) rq.need_resched = true;
-  }
+  end_of_slice(rq);
   yield* spin_unlock(t, rq.lock);
   leave(t);
+}
+
+/** {@linkcode scheduler_tick} in a section, with the queue's lock free. Plain. */
+export function scheduler_tick_now(t: Thread): void {
+  enter(t, SCHEDULER_TICK);
+  charge(t, 60);
+  const rq = this_rq(t);
+  spin_lock_now(t, rq.lock);
+  end_of_slice(rq);
+  spin_unlock_now(t, rq.lock);
+  leave(t);
+}
+
+/** Counts the running thread's turn down. Locks: rq.lock held. */
+function end_of_slice(rq: Runqueue): void {
+  if (rq.curr === rq.idle) return;
+  rq.slice--;
+  if (rq.nr_running > 1 && rq.slice <= 0) rq.need_resched = true;
 }
 
 /** Whether `p` may run on CPU number `cpu`. */
