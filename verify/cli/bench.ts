@@ -31,7 +31,7 @@ export interface BenchResult extends BootBench {
 const FORMATS = ["text", "json"] as const;
 const HELP = `Usage: deno task bench [--format=text|json]
 
-Measures what emulation costs this host: maps (the fastest of three runs, after
+Measures what emulation costs this host: maps (the fastest of five runs, after
 some that warm up), boots, searches of the tree, schedules of the explorer. About
 half a minute.
 

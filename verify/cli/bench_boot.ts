@@ -62,7 +62,7 @@ const LIVE_AREAS: readonly number[] = [10_000, 100_000, 1_000_000];
 const PAGES = 4;
 /** Time for runs that do not count, before those that do. */
 const WARMUP_MS = 1000;
-const MEASURED_RUNS = 3;
+const MEASURED_RUNS = 5;
 
 /** The default machine up to 8 CPUs, the generic one, four a socket, above. */
 function machineOf(cpus: number): MachineSpec {
@@ -193,7 +193,7 @@ function measureAreas(): AreaRow[] {
   return rows;
 }
 
-/** Runs everything; about 20 seconds. */
+/** Runs everything; about 25 seconds. */
 export function measureBoots(io: Io): BootBench {
   const rows = RUNS.map(([vmap, cpus, ops]) => {
     if (io.errIsTerminal) io.err(`bench: ${vmap}, ${cpus} CPUs\n`);
