@@ -15,6 +15,7 @@ import type { VmapQuirks } from "./quirks.ts";
 import { kmem_cache_create, type KmemCache } from "./slab.ts";
 import { VmapArea, type VmapNode } from "./vmap_area.ts";
 import { VmapBlock, VmapBlockQueue } from "./vmap_block.ts";
+import { WalkMemo } from "./walk_memo.ts";
 
 /** sizeof(struct vmap_area): served by size-128. */
 const VMAP_AREA_BYTES = 128;
@@ -72,6 +73,7 @@ export class RewriteState {
   /** Areas passed by searches for room, and nodes on the way down to the first. */
   walk_steps = 0;
   descent_steps = 0;
+  readonly walk_memo: WalkMemo = new WalkMemo();
 
   // Atomic.
   /** Pages freed lazily and not purged. Signed: see A8. */

@@ -171,6 +171,7 @@ export function __insert_vmap_area(
   if (parent !== null) touch_write(t, parent.va.line);
   if (before !== null) touch_write(t, before.va.line);
   list_add_rcu(va.list, before === null ? w.vmap_area_list : before.va.list);
+  w.walk_memo.linked(va);
   w.nr_areas++;
   if (!w.quirks.insertOverlap) check_neighbours(t, w, va); // A2
   leave(t);
@@ -293,6 +294,7 @@ export function* __free_vmap_area(
   rb_erase(node, w.vmap_area_root);
   RB_CLEAR_NODE(node);
   list_del_rcu(va.list);
+  w.walk_memo.forget();
   w.nr_areas--;
   t.k.sanitizers?.areaRemoved(t, va);
   yield* call_rcu(t, va.rcu_head, rcu_free_va);

@@ -6,6 +6,8 @@
  *
  * The walk passes every area below the place it finds, lazily freed ones too:
  * that is what makes vmap() slower as the backlog grows.
+ * What the search before has passed is charged, and not looked at again
+ * (walk_memo.ts).
  */
 import { charge, touch_read } from "../../arch/asm.ts";
 import { rb_next } from "../lib/rbtree.ts";
@@ -50,14 +52,25 @@ export function find_room(
   const wraps = w.quirks.noOverflowCheck;
   const page = w.page_size;
   const head = w.vmap_area_list;
+  const memo = w.walk_memo;
   let p = first.list;
   let steps = 0;
+  if (memo.begin(first, addr, size, align, vend)) {
+    const { lines } = memo;
+    const last = memo.last!;
+    for (let i = 0; i < lines.length; i++) touch_read(t, lines[i]);
+    steps = lines.length;
+    p = last.list.next;
+    addr = w.align(last.va_end + page, align);
+    if (wraps) addr = wrap(w, addr);
+  }
   while (p !== head) {
     const va = p.owner!;
     const end = wraps ? wrap(w, addr + size) : addr + size;
     if (end < va.va_start || end > vend) break;
     addr = w.align(va.va_end + page, align);
     if (wraps) addr = wrap(w, addr);
+    memo.pass(va);
     p = p.next;
     steps++;
     touch_read(t, va.line);
