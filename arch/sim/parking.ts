@@ -13,6 +13,7 @@
  */
 import { At, TIMES_SHIFT } from "./cpu_times.ts";
 import type { SymbolCycles } from "./cycles.ts";
+import { NONE } from "./links.ts";
 import type { CpuQueue } from "./queue.ts";
 import type { Sym } from "./symbol.ts";
 import { type ParkedList, type ParkingPlace, Waiters } from "./waiters.ts";
@@ -37,7 +38,6 @@ interface Batch {
 /** Fewer than these are woken one by one. */
 const MIN_BATCH = 16;
 
-const NONE = -1;
 const SHIFT = TIMES_SHIFT;
 
 /** All of one machine's. */
@@ -148,7 +148,6 @@ export class Parking {
     const { list } = batch;
     const times = this.#times;
     const queue = this.#queue;
-    const waiters = this.#waiters;
     // Looks make nobody else come earlier.
     const other = queue.first();
     const key = queue.keyOf(other);
@@ -158,14 +157,13 @@ export class Parking {
         at > untilCycle || at > key || (at === key && id >= other) ||
         times[(id << SHIFT) + At.BASE] > at
       ) return this.#nextOf(batch);
-      waiters.takeFirst(list);
+      this.#waiters.remove(id);
       batch.at++;
       if (!this.#looksInVain(id, at)) {
         this.#wakeOne(id, at);
         return this.#nextOf(batch);
       }
-      const done = times[(id << SHIFT) + At.BASE];
-      if (queue.keyOf(id) < done) queue.update(id, done);
+      queue.sleep(id, times[(id << SHIFT) + At.BASE]);
     }
   }
 

@@ -4,7 +4,7 @@
  * takes away costs a few steps.
  */
 
-const NONE = -1;
+import { Links, NONE } from "./links.ts";
 
 /** Something a CPU can be parked on. */
 export interface ParkingPlace {
@@ -12,7 +12,7 @@ export interface ParkingPlace {
   waiters: ParkedList | null;
 }
 
-/** The CPUs parked on one place: the ends of a list. */
+/** The CPUs parked on one place: the ends of a list over `Links`. */
 export interface ParkedList {
   /** Number of the CPU that parked first; -1 = none. */
   first: number;
@@ -24,14 +24,12 @@ export interface ParkedList {
 
 /** The lists of one machine. A CPU is on one at most. */
 export class Waiters {
-  readonly #next: Int32Array;
-  readonly #prev: Int32Array;
+  readonly #links: Links;
   /** Where each CPU is, or was last. */
   readonly #lists: (ParkedList | null)[];
 
   constructor(size: number) {
-    this.#next = new Int32Array(size).fill(NONE);
-    this.#prev = new Int32Array(size).fill(NONE);
+    this.#links = new Links(size);
     this.#lists = new Array(size).fill(null);
   }
 
@@ -39,32 +37,14 @@ export class Waiters {
   add(place: ParkingPlace, id: number): void {
     const list = place.waiters ??= { first: NONE, last: NONE, count: 0 };
     if (this.#lists[id] !== list) this.#lists[id] = list;
-    this.#link(list, list.last, id);
-    this.#link(list, id, NONE);
+    this.#links.insert(list, list.last, id);
     list.count++;
-  }
-
-  /** Takes the first off `list`, which is not empty. */
-  takeFirst(list: ParkedList): void {
-    const first = this.#next[list.first];
-    list.first = first;
-    list.count--;
-    if (first === NONE) list.last = NONE;
-    else this.#prev[first] = NONE;
   }
 
   /** Takes `id` off its list. */
   remove(id: number): void {
     const list = this.#lists[id]!;
-    this.#link(list, this.#prev[id], this.#next[id]);
+    this.#links.remove(list, id);
     list.count--;
-  }
-
-  /** Puts `after` after `before`; -1 stands for either end. */
-  #link(list: ParkedList, before: number, after: number): void {
-    if (before === NONE) list.first = after;
-    else this.#next[before] = after;
-    if (after === NONE) list.last = before;
-    else this.#prev[after] = before;
   }
 }

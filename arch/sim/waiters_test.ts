@@ -27,9 +27,6 @@ Deno.test("Waiters keep the order of parking, as arrays would, whoever leaves", 
         if (at < 0) {
           waiters.add(places[n], id);
           model[n].push(id);
-        } else if (model[at][0] === id) {
-          waiters.takeFirst(places[at].waiters!);
-          model[at].shift();
         } else {
           waiters.remove(id);
           model[at] = model[at].filter((other) => other !== id);
@@ -41,7 +38,7 @@ Deno.test("Waiters keep the order of parking, as arrays would, whoever leaves", 
       }
       for (const [i, { waiters: list }] of places.entries()) {
         const left: number[] = [];
-        for (; list !== null && list.first >= 0; waiters.takeFirst(list)) {
+        for (; list !== null && list.first >= 0; waiters.remove(list.first)) {
           left.push(list.first);
         }
         assertEquals(left, model[i]);

@@ -6,23 +6,25 @@
  * thousand CPUs takes ten.
  */
 
-const NONE = -1;
+import { type Ends, Links, NONE } from "./links.ts";
+
 /** Places from the end that are looked at before an entry is refused: fewer than a heap's levels. */
 const MAX_STEPS = 8;
 
 /** The list; keys in cycles, ties by CPU number. */
 export class WakeList {
-  /** The first CPU; -1 = none. */
-  head: number = NONE;
-  #tail: number = NONE;
+  readonly #ends: Ends = { first: NONE, last: NONE };
+  readonly #links: Links;
   readonly #key: Float64Array;
-  readonly #next: Int32Array;
-  readonly #prev: Int32Array;
 
   constructor(size: number) {
+    this.#links = new Links(size);
     this.#key = new Float64Array(size).fill(Infinity);
-    this.#next = new Int32Array(size).fill(NONE);
-    this.#prev = new Int32Array(size).fill(NONE);
+  }
+
+  /** The first CPU; -1 = none. */
+  get head(): number {
+    return this.#ends.first;
   }
 
   /** Key of `id`; `Infinity` = not on the list. */
@@ -32,25 +34,23 @@ export class WakeList {
 
   /** The CPU after `id`, which is on the list; -1 = none. */
   after(id: number): number {
-    return this.#next[id];
+    return this.#links.next[id];
   }
 
   /** Takes in `id`, which is not on the list, unless its place is far from the end. @returns Whether it did. */
   insert(id: number, key: number): boolean {
     const keys = this.#key;
-    let before = this.#tail;
+    let before = this.#ends.last;
     let steps = 0;
     while (
       before !== NONE &&
       (keys[before] > key || (keys[before] === key && before > id))
     ) {
       if (++steps > MAX_STEPS) return false;
-      before = this.#prev[before];
+      before = this.#links.prev[before];
     }
-    const after = before === NONE ? this.head : this.#next[before];
     keys[id] = key;
-    this.#link(before, id);
-    this.#link(id, after);
+    this.#links.insert(this.#ends, before, id);
     return true;
   }
 
@@ -58,14 +58,6 @@ export class WakeList {
   remove(id: number): void {
     if (this.#key[id] === Infinity) return;
     this.#key[id] = Infinity;
-    this.#link(this.#prev[id], this.#next[id]);
-  }
-
-  /** Puts `after` after `before`; -1 stands for either end. */
-  #link(before: number, after: number): void {
-    if (before === NONE) this.head = after;
-    else this.#next[before] = after;
-    if (after === NONE) this.#tail = before;
-    else this.#prev[after] = before;
+    this.#links.remove(this.#ends, id);
   }
 }
