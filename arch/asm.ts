@@ -22,12 +22,11 @@ import { DONE } from "./sim/ready.ts";
 import type { Steps } from "./sim/steps.ts";
 import type { Cell } from "./hw/cell.ts";
 import type { CacheLine } from "./hw/line.ts";
-import { TICKET_MASK } from "./hw/spinners.ts";
+import { TICKET_MASK, TICKET_SHIFT } from "./hw/ticket.ts";
 import {
   type MachineContext,
   OpKind,
   type PteRun,
-  TICKET_SHIFT,
   type TicketLock,
 } from "./op.ts";
 

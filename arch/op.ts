@@ -19,7 +19,7 @@ import type { Steps } from "./sim/steps.ts";
 import type { Cell } from "./hw/cell.ts";
 import type { CacheLine, Coherence } from "./hw/line.ts";
 import type { Machine } from "./hw/machine.ts";
-import { TICKET_MASK } from "./hw/spinners.ts";
+import { TICKET_MASK, TICKET_SHIFT } from "./hw/ticket.ts";
 
 /** Kinds of operation, as observers see them. */
 export const OpKind = {
@@ -55,7 +55,7 @@ const KIND_NAMES = Object.keys(OpKind);
 
 // Constants of this module: see docs/ARCHITECTURE.md, "What V8 likes".
 const Kind = OpKind;
-const SHIFT = 16;
+const SHIFT = TICKET_SHIFT;
 const OWNER_MASK = TICKET_MASK;
 
 const enum OpState {
@@ -65,9 +65,6 @@ const enum OpState {
   PARKED,
   DONE,
 }
-
-/** A ticket lock's word: next ticket in the high half, owner's in the low. */
-export const TICKET_SHIFT = SHIFT;
 
 const YIELD: IteratorResult<void, unknown> = { done: false, value: undefined };
 

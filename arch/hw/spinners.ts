@@ -12,9 +12,7 @@ import type { Sym } from "../sim/symbol.ts";
 import type { ParkingPlace } from "../sim/waiters.ts";
 import type { Cell } from "./cell.ts";
 import type { Coherence } from "./line.ts";
-
-/** The owner's half of a ticket lock's word. */
-export const TICKET_MASK = 0xffff;
+import { TICKET_MASK } from "./ticket.ts";
 
 // A constant of this module: see docs/ARCHITECTURE.md, "What V8 likes".
 const OWNER_MASK = TICKET_MASK;

@@ -12,7 +12,7 @@ import {
 } from "../asm.ts";
 import { Cell } from "../hw/cell.ts";
 import { CacheLine } from "../hw/line.ts";
-import { TICKET_SHIFT } from "../op.ts";
+import { TICKET_SHIFT } from "../hw/ticket.ts";
 import { bareMachine, startOn } from "../testing.ts";
 import { SymbolCycles } from "./cycles.ts";
 import { DONE } from "./ready.ts";

@@ -10,6 +10,7 @@ import * as asm from "../../arch/asm.ts";
 import type { MachineContext, Steps, Sym } from "../../arch/asm.ts";
 import { Cell } from "../../arch/hw/cell.ts";
 import type { CacheLine } from "../../arch/hw/line.ts";
+import { TICKET_SHIFT } from "../../arch/hw/ticket.ts";
 import { BUG, BUG_ON } from "../bug.ts";
 import type { Kernel } from "../kernel.ts";
 import * as thread from "../thread.ts";
@@ -49,7 +50,6 @@ const _SPIN_LOCK = ksym("_spin_lock");
 const _SPIN_LOCK_IRQSAVE = ksym("_spin_lock_irqsave");
 const _SPIN_UNLOCK = ksym("_spin_unlock");
 const _SPIN_UNLOCK_IRQRESTORE = ksym("_spin_unlock_irqrestore");
-const TICKET_SHIFT = 16;
 
 /** Options of {@linkcode Spinlock}. */
 export interface SpinlockOptions {
