@@ -20,10 +20,7 @@ import {
 import { Cell } from "./hw/cell.ts";
 import { TimedPolicy } from "./sim/policy.ts";
 import { symCount } from "./sim/symbol.ts";
-import { bareMachine, startOn } from "./testing.ts";
-
-/** Time as usual, and every CPU looks by itself. */
-class OneByOne extends TimedPolicy {}
+import { bareMachine, OneByOne, startOn } from "./testing.ts";
 
 const SPIN = ksym("parking_test_spin");
 const ROUNDS = 12;

@@ -3,11 +3,14 @@ import { MachineContext, read_line, type Steps } from "./asm.ts";
 import { CacheLine } from "./hw/line.ts";
 import type { Cpu } from "./sim/cpu.ts";
 import type { Engine, EngineOptions, InterruptHandler } from "./sim/engine.ts";
-import type { Policy } from "./sim/policy.ts";
+import { type Policy, TimedPolicy } from "./sim/policy.ts";
 import { Rng } from "./sim/random.ts";
 import { Machine } from "./hw/machine.ts";
 import { findPreset } from "./hw/presets/index.ts";
 import type { MachineSpec } from "./hw/spec.ts";
+
+/** Time as usual, but no sections, and every CPU looks by itself. */
+export class OneByOne extends TimedPolicy {}
 
 /** A machine of the default preset, changed by `change`, with interrupts that run `onIrq`. */
 export function bareMachine(

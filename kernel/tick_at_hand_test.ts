@@ -8,6 +8,7 @@ import type { MachineSpec } from "../arch/hw/spec.ts";
 import { DONE } from "../arch/sim/ready.ts";
 import { TimedPolicy } from "../arch/sim/policy.ts";
 import { symCount } from "../arch/sim/symbol.ts";
+import { OneByOne } from "../arch/testing.ts";
 import { LOCAL_TIMER_VECTOR } from "./irq_vectors.ts";
 import { kthread_bind, kthread_create, kthread_join } from "./kthread.ts";
 import { call_rcu, RcuHead } from "./rcu.ts";
@@ -17,9 +18,6 @@ import type { Thread } from "./thread.ts";
 import { yield_cpu } from "./sched/sched.ts";
 import { wake_up_process } from "./sched/wakeup.ts";
 import { mod_timer, Timer } from "./timer.ts";
-
-/** Time as usual, and no sections. */
-class OneByOne extends TimedPolicy {}
 
 /** Without jitter, so that both orders draw the same: nothing. */
 function still(spec: MachineSpec): MachineSpec {

@@ -9,6 +9,7 @@ import { PAGE_KERNEL } from "../arch/hw/pte.ts";
 import { withCpus } from "../arch/hw/validate.ts";
 import { TimedPolicy } from "../arch/sim/policy.ts";
 import { symCount } from "../arch/sim/symbol.ts";
+import { OneByOne } from "../arch/testing.ts";
 import { boot, type BootOptions } from "../boot/boot.ts";
 import { map_touch_unmap } from "../boot/workloads/map_touch_unmap.ts";
 import { GFP_KERNEL } from "../kernel/mm/gfp.ts";
@@ -16,9 +17,6 @@ import { alloc_page } from "../kernel/mm/page_alloc.ts";
 import type { Page } from "../kernel/mm/page.ts";
 import { vm_map_ram, vm_unmap_ram } from "../kernel/mm/vmap.ts";
 import { SANITIZERS } from "../kernel/sanitizers/index.ts";
-
-/** Time as usual, and no sections. */
-class OneByOne extends TimedPolicy {}
 
 const MOST_PAGES = 64;
 

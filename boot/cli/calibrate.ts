@@ -3,7 +3,7 @@
  * the eight cells of the 2008 table, and shows what each constant and each part
  * of the cost model does to them: the tables of docs/COST_MODEL.md.
  *
- * The same bytes every time. Two minutes.
+ * The same bytes every time. A good minute.
  */
 import { findPreset } from "../../arch/hw/presets/index.ts";
 import type { MachineSpec } from "../../arch/hw/spec.ts";

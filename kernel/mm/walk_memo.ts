@@ -1,9 +1,8 @@
 /**
  * What the last search for room has passed (vmap_search.ts), so that the next
  * one from the same place need not look at those areas again: a short cut of the
- * host's, which would spend half a search on them. Everything is charged as if
- * it did, each line, each step; 2.6.28 does. (Since 2.6.39, 89699605fe7, Linux
- * itself begins where the last search has ended.)
+ * host's. Everything is charged as if it did, each line, each step; 2.6.28 does.
+ * (Since 2.6.39, 89699605fe7, Linux itself begins where the last search ended.)
  *
  * As long as no area is unlinked, and none is linked before the end of what was
  * passed, the next search of the same size passes the same areas.
