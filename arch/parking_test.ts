@@ -18,8 +18,13 @@ import {
   type TicketLock,
 } from "./asm.ts";
 import { Cell } from "./hw/cell.ts";
+import { cpuTimes } from "./sim/cpu_times.ts";
+import { SymbolCycles } from "./sim/cycles.ts";
+import { Parking } from "./sim/parking.ts";
 import { TimedPolicy } from "./sim/policy.ts";
+import { HeapQueue } from "./sim/queue.ts";
 import { symCount } from "./sim/symbol.ts";
+import type { ParkingPlace } from "./sim/waiters.ts";
 import { bareMachine, OneByOne, startOn } from "./testing.ts";
 
 const SPIN = ksym("parking_test_spin");
@@ -190,4 +195,33 @@ Deno.test("who has spun for a ticket and then waits for something else is woken 
   });
   machine.engine.run();
   assertEquals(ends.toSorted(), [0, 1, 2]);
+});
+
+Deno.test("of many whose waits are known the first stands in the queue, of others all, a cycle apart", () => {
+  const cpus = 40;
+  for (const known of [true, false]) {
+    const queue = new HeapQueue(cpus);
+    const parking = new Parking(
+      queue,
+      cpuTimes(cpus),
+      new SymbolCycles(),
+      Infinity,
+    );
+    parking.watch = {
+      knows: () => known,
+      placeOf: () => null,
+      look: () => 0,
+      symOf: () => SPIN,
+    };
+    const place: ParkingPlace = { waiters: null };
+    const ids = Array.from({ length: cpus }, (_, i) => cpus - 1 - i);
+    for (const id of ids) parking.park(id, place);
+    assertEquals(parking.wake(place, 500), ids[0]);
+    assertEquals(
+      ids.map((id) => queue.keyOf(id)),
+      ids.map((_, i) => known && i > 0 ? Infinity : 500 + i),
+    );
+    parking.leave(ids[0]);
+    assertEquals(queue.keyOf(ids[1]), 501);
+  }
 });

@@ -47,6 +47,10 @@ export class Spinners implements SpinWatch {
     this.#words[id] = null;
   }
 
+  knows(id: number): boolean {
+    return this.#words[id] !== null;
+  }
+
   placeOf(id: number): ParkingPlace | null {
     const word = this.#words[id];
     return word === null || (word.value & OWNER_MASK) === this.#tickets[id]

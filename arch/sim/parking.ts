@@ -8,8 +8,8 @@
  * vain are most of what happens, so they are done here, in their turn, from a
  * few arrays, and neither CPU, context nor operation is touched. Who knows what
  * a CPU waits for is a {@linkcode SpinWatch}; without one every CPU looks by
- * itself. Many who are woken together are a batch, of which the queue knows the
- * first alone.
+ * itself. Many of these who are woken together are a batch, of which the queue
+ * knows the first alone.
  */
 import { At, TIMES_SHIFT } from "./cpu_times.ts";
 import type { SymbolCycles } from "./cycles.ts";
@@ -20,6 +20,8 @@ import { type ParkedList, type ParkingPlace, Waiters } from "./waiters.ts";
 
 /** Knows which looks are in vain, and makes them. */
 export interface SpinWatch {
+  /** Whether it knows what CPU `id` waits for. */
+  knows(id: number): boolean;
   /** Where CPU `id` waits on if it looks now and its turn has not come; `null` = it has, or nobody knows. */
   placeOf(id: number): ParkingPlace | null;
   /** CPU `id` looks at time `from`. @returns How long that takes, cycles. */
@@ -92,7 +94,7 @@ export class Parking {
   wake(place: ParkingPlace, at: number): number {
     this.#earliest = NONE;
     const list = place.waiters!;
-    if (this.watch !== null && list.count >= MIN_BATCH) {
+    if (list.count >= MIN_BATCH && (this.watch?.knows(list.first) ?? false)) {
       place.waiters = null; // the next to park begin a list of their own
       this.#nextOf({ list, at });
       return this.#earliest;
